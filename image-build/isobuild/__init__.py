@@ -1,0 +1,1 @@
+"""Builds the live ISO. Standard library only: it runs on a bare machine."""

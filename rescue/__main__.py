@@ -1,0 +1,5 @@
+"""``python -m rescue``."""
+
+from rescue.cli.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The command line: asks, shows, confirms. What is done is decided below."""

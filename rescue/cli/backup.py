@@ -1,0 +1,44 @@
+"""``rescue backup DISK DEST``."""
+
+from __future__ import annotations
+
+import argparse
+
+from rescue.cli.follow import follow, report
+from rescue.cli.options import Context, add_job, progress_style
+from rescue.cli.review import plan_json, plan_text
+from rescue.services import BackupRequest
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Offer the command."""
+    parser = commands.add_parser("backup", help="image a disk into a folder", allow_abbrev=False)
+    parser.add_argument("disk", metavar="DISK", help="device node, by-id name, serial:…, or a raw disk file")
+    parser.add_argument("dest", metavar="DEST", help="the folder for the image, as a path or a file: URL")
+    parser.add_argument("--name", default="", help="name of the image (default: from the disk's model and the date)")
+    parser.add_argument(
+        "--level",
+        type=int,
+        default=BackupRequest().level,
+        metavar="N",
+        help="compression, 1 (fast) to 19 (small); default: as much as DEST's speed allows",
+    )
+    parser.add_argument("--comment", default="", help="a note that is kept in the image")
+    parser.add_argument("--no-verify", action="store_true", help="do not read the image again after it was written")
+    parser.add_argument("--yes", action="store_true", help="accepted for uniformity: a backup overwrites nothing and never asks")
+    add_job(parser)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Plan, show, run."""
+    machine = context.machine
+    request = BackupRequest(arguments.name, arguments.level, arguments.comment, not arguments.no_verify)
+    plan = machine.plan_backup(machine.survey_one(arguments.disk), arguments.dest, request)
+    if arguments.dry_run:
+        print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
+        return 0
+    style = progress_style(arguments, context.stderr)
+    if style == "bar":
+        print("\n".join(plan_text(plan)), end="\n\n", file=context.stderr)
+    return report(follow(lambda: machine.start(plan), style, context.stderr), arguments.json)

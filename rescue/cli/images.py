@@ -1,0 +1,32 @@
+"""``rescue list STORE``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import msgspec
+
+from rescue.cli.options import Context, add_json
+from rescue.cli.show import image_json, list_text
+from rescue.stores.address import local_path
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Offer the command."""
+    parser = commands.add_parser("list", help="the images in a folder", allow_abbrev=False)
+    parser.add_argument("store", metavar="STORE", help="the folder, as a path or a file: URL")
+    add_json(parser)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Look and show."""
+    folder = Path(local_path(arguments.store))
+    images = context.machine.images(folder)
+    if arguments.json:
+        shown = msgspec.json.format(msgspec.json.encode([image_json(i) for i in images]), indent=2).decode()
+    else:
+        shown = "\n".join(list_text(images)) if images else f"No image was found in {folder}."
+    print(shown, file=context.stdout)
+    return 0

@@ -1,0 +1,29 @@
+"""``rescue info IMAGE``."""
+
+from __future__ import annotations
+
+import argparse
+
+import msgspec
+
+from rescue.cli.options import Context, add_json
+from rescue.cli.show import image_json, image_text
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Offer the command."""
+    parser = commands.add_parser("info", help="what an image is and what it holds", allow_abbrev=False)
+    parser.add_argument("image", metavar="IMAGE", help="path or file: URL of the image")
+    add_json(parser)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Open and show."""
+    image = context.machine.image(arguments.image)
+    if arguments.json:
+        shown = msgspec.json.format(msgspec.json.encode(image_json(image)), indent=2).decode()
+    else:
+        shown = "\n".join(image_text(image))
+    print(shown, file=context.stdout)
+    return 0

@@ -1,0 +1,83 @@
+"""The command line: reads the arguments, runs one command, turns errors into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from rescue import __version__
+from rescue.cli import backup, disks, images, info, restore, verify
+from rescue.cli.options import Context, interrupted, say_error
+from rescue.errors import RescueError, UsageError
+from rescue.services import Machine
+from rescue.services.local import LocalMachine
+from rescue.services.scratch import ScratchMachine
+
+_COMMANDS = (disks, backup, restore, verify, info, images)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="rescue",
+        description="Disk images and bare-metal restore, proved. Without a command: the full-screen interface.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"rescue {__version__}")
+    parser.add_argument(
+        "--disks",
+        dest="scratch",
+        metavar="FOLDER",
+        type=Path,
+        help="take the raw disk files (*.img) in FOLDER for this machine's disks",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for module in _COMMANDS:
+        module.add(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, machine: Callable[[], Machine] = LocalMachine) -> int:
+    """Run one command and return its exit code."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        if arguments.scratch is not None:
+            machine = partial(ScratchMachine, arguments.scratch)
+        command = getattr(arguments, "command", None)
+        if command is None:
+            return _interface(machine)
+        code: int = command(arguments, Context(machine(), sys.stdin, sys.stdout, sys.stderr))
+        sys.stdout.flush()
+    except RescueError as error:
+        return say_error(error)
+    except KeyboardInterrupt:
+        return say_error(interrupted())
+    except BrokenPipeError:
+        # Whoever read our output has gone. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception:  # noqa: BLE001 - the outermost frame: what arrives here is a bug, and people get a sentence, not a stack
+        return say_error(_bug())
+    return code
+
+
+def _bug() -> RescueError:
+    """The error for what is no RescueError; its traceback is kept in a file."""
+    with tempfile.NamedTemporaryFile("w", prefix="rescue-crash-", suffix=".txt", delete=False) as file:
+        traceback.print_exc(file=file)
+    return RescueError("Rescue met an error of its own.", f"Please report it with the file {file.name}.")
+
+
+def _interface(machine: Callable[[], Machine]) -> int:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("The full-screen interface needs a terminal.", "See rescue --help for the commands.")
+    # Imported here alone: Textual takes longer to load than most commands take to run.
+    from rescue.tui.app import run_tui
+
+    return run_tui(machine())

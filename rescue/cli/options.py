@@ -1,0 +1,61 @@
+"""The options that commands share, and what every command is given."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TextIO, TypeAlias
+
+from rescue.cli.follow import ProgressStyle
+from rescue.errors import CancelledError, RescueError
+from rescue.services import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a command works with."""
+
+    machine: Machine
+    stdin: TextIO
+    stdout: TextIO
+    stderr: TextIO
+
+
+Command: TypeAlias = Callable[[argparse.Namespace, Context], int]
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def add_job(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that runs a plan."""
+    add_json(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument(
+        "--progress",
+        choices=("bar", "json", "none"),
+        help="how progress is shown on standard error (default: a bar on a terminal, else none)",
+    )
+
+
+def progress_style(arguments: argparse.Namespace, stderr: TextIO) -> ProgressStyle:
+    """The style that was asked for, or what suits standard error."""
+    chosen: ProgressStyle | None = arguments.progress
+    return chosen or ("bar" if stderr.isatty() else "none")
+
+
+def say_error(error: RescueError) -> int:
+    """Message and hint on standard error; the exit code."""
+    print(f"rescue: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(error.hint, file=sys.stderr)
+    return error.exit_code
+
+
+def interrupted() -> CancelledError:
+    """For SIGINT before anything was started."""
+    return CancelledError("Cancelled.", "Nothing was written.")

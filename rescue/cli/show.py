@@ -1,0 +1,187 @@
+"""Disks and images as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rescue.cli.text import table
+from rescue.model.disk import Disk
+from rescue.model.layout import Layout
+from rescue.model.survey import DiskSurvey, ImageSummary
+from rescue.model.volume import Volume
+from rescue.planning.verify import when
+from rescue.planning.words import content_words, disk_words, plain, role_words, volume_of
+from rescue.units import human_size
+
+_LABELS = {"gpt": "GPT", "dos": "MBR", "none": ""}
+
+
+def disk_text(survey: DiskSurvey) -> list[str]:
+    """One disk: who it is, whether it is protected, and what is on it."""
+    disk = survey.disk
+    lines = [disk_words(disk)]
+    about = [
+        a for a in (disk.transport, "rotating" if disk.rotational else "", _LABELS[survey.layout.label]) if a and a != "file"
+    ]
+    if disk.logical_sector_size != 512:
+        about.append(f"sectors of {disk.logical_sector_size} bytes")
+    if disk.read_only:
+        about.append("read-only")
+    if about:
+        lines.append("  " + ", ".join(about))
+    if survey.is_rescue_medium and not survey.protections:
+        lines.append("  Protected: the rescue system runs from it")
+    lines += [f"  Protected: {p.reason}" for p in survey.protections]
+    if survey.unreadable:
+        return [*lines, f"  {survey.unreadable}"]
+    lines += [f"  {problem}" for problem in survey.layout.problems]
+    return lines + content_text(survey.layout, survey.volumes)
+
+
+def content_text(layout: Layout, volumes: Sequence[Volume]) -> list[str]:
+    """The partitions of a disk, one a line, and what on it has no partition."""
+    rows = []
+    for partition in layout.data_partitions:
+        volume = volume_of(partition, volumes)
+        content = content_words(volume.identity) if volume else ""
+        rows.append(
+            (
+                str(partition.number),
+                content or role_words(partition) or "unknown",
+                plain((volume.identity.label if volume else "") or partition.name),
+                human_size(partition.size),
+                f"{human_size(volume.used_bytes)} used" if volume and content else "",
+                plain(volume.system) if volume else "",
+            )
+        )
+    for volume in volumes:
+        if not volume.partition and (volume.identity.type or volume.used_bytes):
+            content = content_words(volume.identity) or "unknown"
+            label = plain(volume.identity.label)
+            rows.append(
+                ("-", content, label, human_size(volume.size), f"{human_size(volume.used_bytes)} used", plain(volume.system))
+            )
+    return table(rows, right=(0, 3, 4), limits=(3, 18, 16, 10, 15, 20), indent=2) or ["  blank"]
+
+
+def image_text(image: ImageSummary) -> list[str]:
+    """One image: what it is, and what is in it."""
+    facts = [
+        ("Image", plain(image.path)),
+        ("Kind", image.kind),
+        ("Made", when(image.created) + (f" on {plain(image.host)}" if image.host else "")),
+        ("Comment", plain(image.comment)),
+        ("Disk", disk_words(image.disk) if image.disk else ""),
+        ("Sectors", f"{image.disk.logical_sector_size} bytes" if image.disk else ""),
+        ("Table", _LABELS[image.layout.label] if image.layout else ""),
+        ("Size", f"{human_size(image.stored_size)} for {human_size(image.used_bytes)} of data"),
+        ("UUID", image.uuid),
+        ("Hash", image.fingerprint),
+    ]
+    lines = [f"{name:<8} {value}" for name, value in facts if value]
+    if image.layout:
+        lines += ["", *content_text(image.layout, image.volumes)]
+    return lines
+
+
+def list_text(images: Sequence[ImageSummary]) -> list[str]:
+    """Many images, one a line; what is wrong with one is said below it."""
+    head = ("MADE (UTC)", "DISK", "IMAGE", "NAME")
+    rows = [head]
+    for image in images:
+        made = when(image.created).removesuffix(" UTC") if image.created else "-"
+        rows.append((made, human_size(image.disk.size) if image.disk else "-", human_size(image.stored_size), plain(image.name)))
+    lines = table(rows, right=(1, 2))
+    shown = lines[:1]
+    for line, image in zip(lines[1:], images, strict=True):
+        shown.append(line)
+        if image.comment:
+            shown.append(f"    {plain(image.comment)}")
+        if image.problem:
+            shown.append(f"    {image.problem}")
+    return shown
+
+
+def disk_json(disk: Disk) -> dict[str, Any]:
+    """Who a disk is."""
+    return {
+        "path": disk.path,
+        "size": disk.size,
+        "model": disk.model,
+        "serial": disk.serial,
+        "wwn": disk.wwn,
+        "transport": disk.transport,
+        "logical_sector_size": disk.logical_sector_size,
+        "physical_sector_size": disk.physical_sector_size,
+        "rotational": disk.rotational,
+        "removable": disk.removable,
+        "read_only": disk.read_only,
+        "is_file": disk.is_file,
+    }
+
+
+def content_json(layout: Layout, volumes: Sequence[Volume]) -> dict[str, Any]:
+    """The table of a disk and what its partitions hold. ``start`` and ``end`` are bytes, half-open."""
+    return {
+        "label": layout.label,
+        "id": layout.id,
+        "problems": list(layout.problems),
+        "partitions": [
+            {
+                "number": p.number,
+                "kind": p.kind,
+                "start": p.start,
+                "end": p.end,
+                "type": p.type,
+                "uuid": p.uuid,
+                "name": p.name,
+                "attributes": p.attributes,
+            }
+            for p in layout.partitions
+        ],
+        "volumes": [
+            {
+                "partition": v.partition,
+                "start": v.start,
+                "end": v.end,
+                "type": v.identity.type,
+                "label": v.identity.label,
+                "uuid": v.identity.uuid,
+                "used": v.used_bytes,
+                "whole_because": v.whole_because,
+                "system": v.system,
+            }
+            for v in volumes
+        ],
+    }
+
+
+def survey_json(survey: DiskSurvey) -> dict[str, Any]:
+    """One disk with all that was found on it."""
+    return {
+        **disk_json(survey.disk),
+        "rescue_medium": survey.is_rescue_medium,
+        "protected": [{"reason": p.reason, "hint": p.hint} for p in survey.protections],
+        "unreadable": survey.unreadable,
+        **content_json(survey.layout, survey.volumes),
+    }
+
+
+def image_json(image: ImageSummary) -> dict[str, Any]:
+    """One image; ``problem`` is not empty when it cannot be used."""
+    return {
+        "path": image.path,
+        "name": image.name,
+        "stored_size": image.stored_size,
+        "uuid": image.uuid,
+        "kind": image.kind,
+        "created": image.created,
+        "comment": image.comment,
+        "host": image.host,
+        "used": image.used_bytes,
+        "hash": image.fingerprint,
+        "problem": image.problem,
+        "disk": disk_json(image.disk) if image.disk else None,
+        "content": content_json(image.layout, image.volumes) if image.layout else None,
+    }

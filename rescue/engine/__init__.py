@@ -1,0 +1,1 @@
+"""One effectful function per kind of step: capture, deploy, verify."""

@@ -1,0 +1,260 @@
+"""Deploy: an image onto a disk, in the order that keeps a half-restored disk from looking like a healthy one, and the proof.
+
+Wipe both ends and every border -> data -> backup GPT -> head -> first sectors; then everything is read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Final, NamedTuple, NoReturn
+
+from rescue.devices.table import head_end, read_layout, tables_for
+from rescue.engine.frames import FrameDecoder, FrameUse, Stored, StoredBuffers, place, uses
+from rescue.engine.pipeline import Buffers, run_ordered, worker_count
+from rescue.engine.proof import prove
+from rescue.engine.regions import tail_of
+from rescue.errors import DamagedError, RefusedError
+from rescue.images.format import Row, RowKind
+from rescue.images.reader import ImageReader
+from rescue.model.extents import ExtentMap
+from rescue.model.progress import CancelToken
+from rescue.model.source import MemorySink
+from rescue.system.blockfile import FileSink, FileSource
+from rescue.units import MIB
+
+_BORDER: Final = 1 * MIB  # where file systems, RAID and LVM keep their signatures, at either end of a partition
+_FIRST_SECTORS: Final = 4096
+_SYNC_EVERY: Final = 512 * MIB
+
+
+class _Decoded(NamedTuple):
+    use: FrameUse
+    buffer: memoryview
+
+
+class Deployment:
+    """One restore of an image onto a target (a block device, or an existing file). A context manager; call in order.
+
+    Opening raises RefusedError when the target is in use or too small; nothing has been written then.
+    """
+
+    def __init__(self, image_path: str, target_path: str) -> None:
+        self._image = ImageReader(image_path)
+        try:
+            self._sink = FileSink(target_path, direct=True)
+        except BaseException:
+            self._image.close()
+            raise
+        self._layout = self._image.manifest.layout
+        missing = self._image.header.disk_size - self._sink.size
+        if missing > 0:
+            self.close()
+            raise RefusedError(
+                f"{target_path} is too small: it has {missing} bytes less than the disk in the image.", "Choose a bigger disk."
+            )
+        # The head, and the backup GPT with its table, are kept in memory until everything else is on the medium.
+        self._head = MemorySink(head_end(self._layout))
+        self._tail_place = tail_of(self._layout)
+        self._tail = MemorySink(self._tail_place.length)
+
+    def wipe(self) -> None:
+        """Remove what is at both ends of the target and at the borders of the partitions to come. Raises TargetWriteError."""
+        size = self._sink.size
+        ends = [(0, min(_BORDER, size)), (max(size - _BORDER, 0), size)]
+        for part in self._layout.data_partitions:
+            ends += [(part.start, min(part.start + _BORDER, part.end)), (max(part.end - _BORDER, part.start), part.end)]
+        for start, end in ExtentMap(ends):
+            self._sink.zero(start, end)
+        self._sink.flush()
+        self._sink.reread_table()
+
+    def write_data(self, token: CancelToken, progress: Callable[[int, int], None]) -> None:
+        """Write everything but the head and the backup GPT, each chunk proved by its hash before it is written.
+
+        Raises DamagedError, TargetWriteError, CancelledError; ``progress`` is told bytes of content.
+        """
+        image = self._image
+        total = image.manifest.statistics.data_bytes
+        workers = worker_count()
+        window = 2 * workers + 2
+        buffers = Buffers(window, image.header.frame_limit)
+        stored_buffers = StoredBuffers(image, window + 1)
+        decoders: SimpleQueue[FrameDecoder] = SimpleQueue()
+        for _ in range(workers):
+            decoders.put(FrameDecoder())
+        done = 0
+        synced = 0
+
+        def load() -> Iterator[tuple[FrameUse, Stored] | Row]:
+            for item in uses(image.rows()):
+                token.check()
+                yield (item, stored_buffers.read(item)) if isinstance(item, FrameUse) else item
+
+        def decode(loaded: tuple[FrameUse, Stored] | Row) -> _Decoded | Row:
+            if isinstance(loaded, Row):
+                return loaded
+            use, stored = loaded
+            buffer = buffers.lend()
+            decoder = decoders.get()
+            decoder.decode(image, use, stored.frame, buffer)
+            decoders.put(decoder)
+            stored_buffers.give_back(stored)
+            return _Decoded(use, buffer)
+
+        def write(item: _Decoded | Row) -> None:
+            nonlocal done, synced
+            token.check()
+            if isinstance(item, Row):
+                if item.kind == RowKind.ZERO:
+                    self._zero(item.start, item.end)
+                return
+            for run in _adjacent(item.use.chunks):
+                first = run[0]
+                length = run[-1].end - first.start
+                self._write(item.buffer[first.in_frame : first.in_frame + length], first.start)
+                done += length
+            buffers.give_back(item.buffer)
+            if done - synced >= _SYNC_EVERY:
+                # What was reported as done is on its way to the medium, and a slow one does not surprise at the end.
+                self._sink.flush()
+                synced = done
+            progress(done, total)
+
+        progress(0, total)
+        run_ordered(load(), decode, write, workers=workers, window=window)
+        self._sink.flush()
+
+    def write_head(self) -> None:
+        """Write the backup GPT (at the target's own end), the head of the disk and, last, its first sectors.
+
+        Raises TargetWriteError, RefusedError (the tables do not fit this size).
+        """
+        late = self._late_writes()
+        for offset, data in late:
+            if offset >= _FIRST_SECTORS:
+                self._sink.pwrite(data, offset)
+        self._sink.flush()
+        for offset, data in late:
+            if offset < _FIRST_SECTORS:
+                self._sink.pwrite(data[_FIRST_SECTORS:], _FIRST_SECTORS)
+                self._sink.flush()
+                self._sink.pwrite(data[:_FIRST_SECTORS], offset)
+        self._sink.flush()
+        self._sink.reread_table()
+
+    def read_back(self, token: CancelToken, progress: Callable[[int, int], None]) -> int:
+        """Read from the medium all that was written and compare; return the bytes proved. Raises DamagedError."""
+        with FileSource(self._sink.path, direct=True) as target:
+            target.drop_cache()
+            late = self._late_writes() if self._relocated else []
+            rows = (row for row in self._image.rows() if not late or not self._is_late(row.start, row.end))
+            proved = prove(self._image.manifest, rows, target.pread_into, self._wrong, token, progress)
+            for offset, data in late:
+                if target.pread(len(data), offset) != data:
+                    self._wrong(offset)
+                proved += len(data)
+            found = read_layout(target, self._layout.sector_size)
+        if found.partitions != self._layout.partitions or found.id != self._layout.id:
+            raise DamagedError(
+                f"{self._sink.path} was written, but its partition table does not read back as it should.", "Do not use the disk."
+            )
+        return proved
+
+    def _wrong(self, offset: int) -> NoReturn:
+        raise DamagedError(
+            f"{self._sink.path} does not give back what was written to it: {place(self._layout, offset)}.",
+            "The disk, its cable or this computer's memory is faulty. Do not use the disk.",
+        )
+
+    @property
+    def _relocated(self) -> bool:
+        return self._layout.label == "gpt" and self._sink.size != self._layout.size
+
+    def _late_writes(self) -> list[tuple[int, bytes]]:
+        """The head and what belongs to the tables, as they must be on this target: ``(offset, data)``."""
+        head = MemorySink(self._head.size)
+        head.pwrite(bytes(self._head.data), 0)
+        if not self._relocated:
+            return [(0, bytes(head.data)), (self._tail_place.start, bytes(self._tail.data))]
+        behind: list[tuple[int, bytes]] = []
+        for offset, data in tables_for(_TablesOfImage(self._image), self._layout, self._sink.size):
+            if offset + len(data) <= head.size:
+                head.pwrite(data, offset)
+            else:
+                behind.append((offset, data))
+        return [(0, bytes(head.data)), *behind]
+
+    def _is_late(self, start: int, end: int) -> bool:
+        return start < self._head.size or (start < self._tail_place.end and end > self._tail_place.start)
+
+    def _write(self, data: memoryview, offset: int) -> None:
+        """Write to the target, or into the memory of the head or the tail, each byte where it belongs."""
+        tail = self._tail_place
+        cuts = sorted({offset, offset + len(data), *self._borders_within(offset, offset + len(data))})
+        for start, end in pairwise(cuts):
+            part = data[start - offset : end - offset]
+            if end <= self._head.size:
+                self._head.pwrite(part, start)
+            elif tail.start <= start and end <= tail.end:
+                self._tail.pwrite(part, start - tail.start)
+            else:
+                self._sink.pwrite(part, start)
+
+    def _zero(self, start: int, end: int) -> None:
+        cuts = sorted({start, end, *self._borders_within(start, end)})
+        for low, high in pairwise(cuts):
+            # The memory of the head and the tail is zero already.
+            if not (high <= self._head.size or (self._tail_place.start <= low and high <= self._tail_place.end)):
+                self._sink.zero(low, high)
+
+    def _borders_within(self, start: int, end: int) -> list[int]:
+        return [b for b in (self._head.size, self._tail_place.start, self._tail_place.end) if start < b < end]
+
+    def close(self) -> None:
+        """Close image and target."""
+        self._image.close()
+        self._sink.close()
+
+    def __enter__(self) -> Deployment:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class _TablesOfImage:
+    """The Source of a disk of which only the partition tables are there (from the manifest); zeros elsewhere."""
+
+    def __init__(self, image: ImageReader) -> None:
+        self.size = image.header.disk_size
+        self._tables = image.manifest.tables
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """See Source."""
+        answer = bytearray(length)
+        self.pread_into(memoryview(answer), offset)
+        return bytes(answer)
+
+    def pread_into(self, buffer: memoryview, offset: int) -> None:
+        """See Source."""
+        end = offset + len(buffer)
+        buffer[:] = bytes(len(buffer))
+        for table in self._tables:
+            low, high = max(offset, table.start), min(end, table.start + len(table.data))
+            if low < high:
+                buffer[low - offset : high - offset] = table.data[low - table.start : high - table.start]
+
+
+def _adjacent(chunks: tuple[Row, ...]) -> Iterator[list[Row]]:
+    """Runs of chunks that follow each other on the disk and in the frame: one write each."""
+    run: list[Row] = []
+    for chunk in chunks:
+        if run and (chunk.start != run[-1].end or chunk.in_frame != run[-1].in_frame + run[-1].length):
+            yield run
+            run = []
+        run.append(chunk)
+    if run:
+        yield run

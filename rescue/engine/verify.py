@@ -1,0 +1,149 @@
+"""Verify: read a stored image again and check every frame and every hash in it, as this program and as a stock decoder see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from rescue.engine.frames import FrameDecoder, FrameUse, Stored, StoredBuffers, uses
+from rescue.engine.pipeline import Buffers, run_ordered, worker_count
+from rescue.errors import DamagedError
+from rescue.images.format import (
+    HEADER_SIZE,
+    MAX_ZERO_FRAME,
+    SKIPPABLE_HEAD,
+    TRAILER_SIZE,
+    zero_frame,
+)
+from rescue.images.reader import ImageReader
+from rescue.model.progress import CancelToken, Message
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """What was proved: every chunk's hash, and that the file is a seekable ``.zst`` of the disk. Sizes in bytes."""
+
+    uuid: str
+    fingerprint: str
+    checked_bytes: int
+    chunks: int
+    disk_size: int
+
+
+class _ZeroFrame(NamedTuple):
+    offset: int
+    length: int  # of its content
+
+
+def verify_image(
+    path: str, *, token: CancelToken, progress: Callable[[int, int], None], notify: Callable[[Message], None]
+) -> VerifyResult:
+    """Check an image completely. ``progress`` is told bytes of content. Raises DamagedError, FormatError, CancelledError."""
+    with ImageReader(path) as image:
+        statistics = image.manifest.statistics
+        done = 0
+        chunks = 0
+        workers = worker_count()
+        window = 2 * workers + 2
+        buffers = Buffers(workers, image.header.frame_limit)
+        stored_buffers = StoredBuffers(image, window + 1)
+        decoders: SimpleQueue[FrameDecoder] = SimpleQueue()
+        for _ in range(workers):
+            decoders.put(FrameDecoder())
+
+        def load() -> Iterator[tuple[FrameUse, Stored] | _ZeroFrame]:
+            for item in _Walk(image).items():
+                token.check()
+                yield (item, stored_buffers.read(item)) if isinstance(item, FrameUse) else item
+
+        def check(loaded: tuple[FrameUse, Stored] | _ZeroFrame) -> FrameUse | None:
+            if isinstance(loaded, _ZeroFrame):
+                expected = zero_frame(loaded.length)
+                if image.source.pread(len(expected), loaded.offset) != expected:
+                    raise DamagedError(f"{path} is damaged: the zeros at byte {loaded.offset} of the file are none.")
+                return None
+            use, stored = loaded
+            decoder = decoders.get()
+            buffer = buffers.lend()
+            try:
+                decoder.decode(image, use, stored.frame, buffer)
+            finally:
+                stored_buffers.give_back(stored)
+                buffers.give_back(buffer)
+                decoders.put(decoder)
+            return use
+
+        def count(use: FrameUse | None) -> None:
+            nonlocal done, chunks
+            if use is not None:
+                done += sum(chunk.length for chunk in use.chunks)
+                chunks += len(use.chunks)
+                progress(done, max(statistics.data_bytes, done))
+
+        progress(0, statistics.data_bytes)
+        run_ordered(load(), check, count, workers=workers, window=window)
+        if (done, chunks) != (statistics.data_bytes, statistics.chunks):
+            raise DamagedError(f"{path} is damaged: its manifest counts other chunks than its index holds.")
+        return VerifyResult(
+            image.manifest.uuid, image.trailer.manifest_hash.hex(), done, chunks, image.header.disk_size
+        )  # fmt: skip
+
+
+class _Walk:
+    """Goes through the file as a stock decoder does and holds every frame against the index and the seek table."""
+
+    def __init__(self, image: ImageReader) -> None:
+        self._image = image
+        self._entries = iter(image.seek_entries())
+        self._offset = 0  # in the file
+        self._disk = 0  # a stock decoder has put out this many bytes
+
+    def items(self) -> Iterator[FrameUse | _ZeroFrame]:
+        """What is to be read and checked, in file order. Raises DamagedError when the frames do not follow each other."""
+        image = self._image
+        self._expect(SKIPPABLE_HEAD.size + HEADER_SIZE, 0)
+        for number, entry in enumerate(image.manifest.segments):
+            for item in uses(image.segment_rows(number)):
+                if isinstance(item, FrameUse):
+                    yield from self._frame(item)
+            yield from self._zeros_up_to(entry.end)
+            if entry.offset != self._offset:
+                raise self._wrong()
+            self._expect(SKIPPABLE_HEAD.size + entry.length, 0)
+        trailer = image.trailer
+        if trailer.manifest_offset != self._offset:
+            raise self._wrong()
+        self._expect(SKIPPABLE_HEAD.size + trailer.manifest_length, 0)
+        self._expect(SKIPPABLE_HEAD.size + TRAILER_SIZE, 0)
+        if self._offset != image.seek_table_offset or self._disk != image.header.disk_size or next(self._entries, None):
+            raise self._wrong()
+
+    def _frame(self, use: FrameUse) -> Iterator[FrameUse | _ZeroFrame]:
+        start = use.chunks[0].start - use.chunks[0].in_frame
+        if any(chunk.start - chunk.in_frame != start for chunk in use.chunks):
+            raise self._wrong()
+        yield from self._zeros_up_to(start)
+        if use.offset != self._offset or self._disk != start:
+            raise self._wrong()
+        self._expect(use.length, use.content)
+        yield use
+
+    def _zeros_up_to(self, end: int) -> Iterator[_ZeroFrame]:
+        while self._disk < end:
+            length = min(end - self._disk, MAX_ZERO_FRAME)
+            yield _ZeroFrame(self._offset, length)
+            self._expect(len(zero_frame(length)), length)
+
+    def _expect(self, stored: int, content: int) -> None:
+        if next(self._entries, None) != (stored, content):
+            raise self._wrong()
+        self._offset += stored
+        self._disk += content
+
+    def _wrong(self) -> DamagedError:
+        return DamagedError(
+            f"{self._image.path} is damaged: its frames and its index do not agree near byte {self._offset} of the file.",
+            "Use another image of this disk.",
+        )

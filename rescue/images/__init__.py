@@ -1,0 +1,1 @@
+"""Image files: their format, the writer and the reader."""

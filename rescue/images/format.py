@@ -1,0 +1,270 @@
+"""The bytes of an image file (docs/image-format.md): frames, header, segments, rows, trailer, seek table."""
+
+from __future__ import annotations
+
+import struct
+import uuid as uuid_module
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import zstandard
+from blake3 import blake3
+
+from rescue.errors import DamagedError, FormatError, UnsupportedError
+from rescue.units import GIB, KIB, MIB, TIB
+
+VERSION: Final = 1
+SKIPPABLE_MAGIC: Final = 0x184D2A5B
+SEEK_MAGIC: Final = 0x184D2A5E
+SEEK_FOOTER_MAGIC: Final = 0x8F92EAB1
+SKIPPABLE_HEAD: Final = struct.Struct("<II")
+TAG_HEADER: Final = b"RSCUHEAD"
+TAG_SEGMENT: Final = b"RSCUSEGM"
+TAG_MANIFEST: Final = b"RSCUMANI"
+TAG_TRAILER: Final = b"RSCUTAIL"
+
+MAX_FRAME: Final = 64 * MIB
+MAX_ZERO_FRAME: Final = 1 * GIB
+MAX_ROWS: Final = 1 << 20
+MAX_MANIFEST: Final = 64 * MIB
+HASH_SIZE: Final = 32
+
+_HEADER = struct.Struct("<8sHHBBHIIIIQQ16s32s32s")
+_SEGMENT = struct.Struct("<8s16sIIQQ")
+_ROW = struct.Struct("<BBHIQQII32s")
+_TRAILER = struct.Struct("<8sQ16sQQ32s32s")
+_SEEK_ENTRY = struct.Struct("<II")
+_SEEK_FOOTER = struct.Struct("<IBI")
+HEADER_SIZE: Final = _HEADER.size
+TRAILER_SIZE: Final = _TRAILER.size
+SEEK_FOOTER_SIZE: Final = _SEEK_FOOTER.size
+_NO_HASH = bytes(HASH_SIZE)
+
+
+class RowKind(IntEnum):
+    """What is known about a stretch of the disk (section 5)."""
+
+    HOLE = 0
+    ZERO = 1
+    DATA = 2
+
+
+class Row(NamedTuple):
+    """One row of the index. ``start`` is where its bytes stand on the disk (implied by the rows before it)."""
+
+    kind: int
+    start: int
+    length: int
+    file: int = 0
+    in_frame: int = 0
+    frame_offset: int = 0
+    frame_length: int = 0
+    frame_content: int = 0
+    hash: bytes = _NO_HASH
+
+    @property
+    def end(self) -> int:
+        """End on the disk."""
+        return self.start + self.length
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Section 2."""
+
+    uuid: bytes
+    disk_size: int
+    created: int
+    chunk_size: int
+    frame_limit: int
+    logical_sector_size: int = 512
+    physical_sector_size: int = 512
+    kind: int = 0
+
+    def pack(self) -> bytes:
+        """The payload."""
+        body = _HEADER.pack(
+            TAG_HEADER, VERSION, HEADER_SIZE, self.kind, 0, 0, self.chunk_size, self.logical_sector_size,
+            self.physical_sector_size, self.frame_limit, self.disk_size, self.created, self.uuid, bytes(32), bytes(32),
+        )  # fmt: skip
+        return body[:-HASH_SIZE] + blake3(body[:-HASH_SIZE]).digest()
+
+    @staticmethod
+    def unpack(payload: bytes) -> Header:
+        """Raises UnsupportedError for a version, kind or flag that is not known, DamagedError when the hash differs."""
+        if len(payload) < 12 or payload[:8] != TAG_HEADER:
+            raise FormatError("This is not an image of this program.")
+        version = int.from_bytes(payload[8:10], "little")
+        if version != VERSION:
+            raise UnsupportedError(
+                f"The image has format version {version}; this program knows version {VERSION}.",
+                "Use a newer version of this program.",
+            )
+        if len(payload) != HEADER_SIZE or blake3(payload[:-HASH_SIZE]).digest() != payload[-HASH_SIZE:]:
+            raise DamagedError("The image's header is damaged.")
+        _, _, _, kind, encryption, flags, chunk, logical, physical, limit, size, created, uuid, _, _ = _HEADER.unpack(payload)
+        if kind != 0 or encryption or flags:
+            raise UnsupportedError(
+                "The image is incremental, encrypted or of a kind that this version does not know.",
+                "Use a newer version of this program.",
+            )
+        good_chunk = 64 * KIB <= chunk <= 16 * MIB and chunk & (chunk - 1) == 0
+        if not good_chunk or logical not in (512, 4096) or not chunk <= limit <= MAX_FRAME or not 0 < size < 1 << 62:
+            raise FormatError("The image's header holds impossible numbers.")
+        return Header(uuid, size, created, chunk, limit, logical, physical, kind)
+
+    @property
+    def uuid_text(self) -> str:
+        """The image UUID as text."""
+        return str(uuid_module.UUID(bytes=self.uuid))
+
+
+def chunk_size_for(disk_size: int) -> int:
+    """The chunk size for a disk: 256 KiB up to 2 TiB, doubled with each doubling of the disk, at most 16 MiB (section 9)."""
+    chunk = 256 * KIB
+    limit = 2 * TIB
+    while disk_size > limit and chunk < 16 * MIB:
+        chunk *= 2
+        limit *= 2
+    return chunk
+
+
+def skippable(payload: bytes) -> bytes:
+    """A skippable frame around a payload."""
+    return SKIPPABLE_HEAD.pack(SKIPPABLE_MAGIC, len(payload)) + payload
+
+
+@lru_cache(maxsize=4)
+def zero_frame(length: int) -> bytes:
+    """The zero frame of ``length`` bytes of content, 1 to MAX_ZERO_FRAME (section 4)."""
+    if not 0 < length <= MAX_ZERO_FRAME:
+        raise ValueError(f"a zero frame cannot hold {length} bytes")
+    block = 128 * KIB
+    full = (length - 1) // block
+    last = length - full * block
+    return b"".join((
+        b"\x28\xb5\x2f\xfd\x80\x38", length.to_bytes(4, "little"),
+        ((block << 3) | 2).to_bytes(3, "little").ljust(4, b"\x00") * full,
+        ((last << 3) | 3).to_bytes(3, "little"), b"\x00",
+    ))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """How the manifest refers to a segment."""
+
+    offset: int
+    length: int
+    start: int
+    end: int
+    rows: int
+    hash: str
+
+
+def pack_segment(uuid: bytes, number: int, rows: list[Row]) -> bytes:
+    """The payload of a segment; its last 32 bytes are its hash."""
+    table = b"".join(
+        _ROW.pack(
+            r.kind, 0, r.file, r.in_frame, r.length, r.frame_offset, r.frame_length, r.frame_content, r.hash
+        ) for r in rows
+    )  # fmt: skip
+    head = _SEGMENT.pack(TAG_SEGMENT, uuid, number, len(rows), rows[0].start, rows[-1].end)
+    body = head + zstandard.ZstdCompressor(level=3, write_content_size=True).compress(table)
+    return body + blake3(body).digest()
+
+
+def unpack_segment(payload: bytes, header: Header, number: int, entry: SegmentEntry) -> Iterator[Row]:
+    """The rows of a segment, every number bounded. Raises DamagedError, FormatError."""
+    if len(payload) < _SEGMENT.size + HASH_SIZE or payload[-HASH_SIZE:].hex() != entry.hash:
+        raise DamagedError(f"Part {number} of the image's index is damaged.")
+    if blake3(payload[:-HASH_SIZE]).digest() != payload[-HASH_SIZE:]:
+        raise DamagedError(f"Part {number} of the image's index is damaged.")
+    tag, uuid, its_number, count, start, end = _SEGMENT.unpack_from(payload)
+    expected = (TAG_SEGMENT, header.uuid, number, entry.rows, entry.start, entry.end)
+    if (tag, uuid, its_number, count, start, end) != expected or not 0 < count <= MAX_ROWS:
+        raise FormatError(f"Part {number} of the image's index is not the one that the manifest means.")
+    table = decompress_exactly(payload[_SEGMENT.size : -HASH_SIZE], count * _ROW.size)
+    return _rows(table, header, number, start, end)
+
+
+def _rows(table: bytes, header: Header, number: int, start: int, end: int) -> Iterator[Row]:
+    position = start
+    for kind, zero, file, in_frame, length, offset, frame_length, content, digest in _ROW.iter_unpack(table):
+        bad = zero or kind > RowKind.DATA or not 0 < length <= end - position
+        if kind == RowKind.DATA:
+            bad = (
+                bad
+                or length > header.chunk_size
+                or content > header.frame_limit
+                or in_frame + length > content
+                or not frame_length
+            )
+        if bad:
+            raise FormatError(f"Part {number} of the image's index holds impossible numbers.")
+        yield Row(kind, position, length, file, in_frame, offset, frame_length, content, digest)
+        position += length
+    if position != end:
+        raise FormatError(f"Part {number} of the image's index does not cover its part of the disk.")
+
+
+def decompress_exactly(frame: bytes, length: int) -> bytes:
+    """Decompress a frame whose content must be ``length`` bytes. Raises DamagedError; never makes more than ``length`` bytes."""
+    try:
+        if zstandard.frame_content_size(frame) != length:
+            raise DamagedError("A compressed part of the image has another size than its index says.")
+        return zstandard.ZstdDecompressor(max_window_size=MAX_FRAME).decompress(frame)
+    except zstandard.ZstdError as error:
+        raise DamagedError("A compressed part of the image is damaged.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Trailer:
+    """Section 7."""
+
+    uuid: bytes
+    manifest_offset: int
+    manifest_length: int
+    manifest_hash: bytes
+
+    def pack(self) -> bytes:
+        """The payload."""
+        body = _TRAILER.pack(
+            TAG_TRAILER, VERSION, self.uuid, self.manifest_offset, self.manifest_length, self.manifest_hash, bytes(32)
+        )
+        return body[:-HASH_SIZE] + blake3(body[:-HASH_SIZE]).digest()
+
+    @staticmethod
+    def unpack(payload: bytes) -> Trailer:
+        """Raises DamagedError."""
+        if len(payload) != TRAILER_SIZE or payload[:8] != TAG_TRAILER:
+            raise DamagedError("The image has no trailer: it is not complete.")
+        if blake3(payload[:-HASH_SIZE]).digest() != payload[-HASH_SIZE:]:
+            raise DamagedError("The image's trailer is damaged.")
+        _, _, uuid, offset, length, digest, _ = _TRAILER.unpack(payload)
+        return Trailer(uuid, offset, length, digest)
+
+
+def pack_seek_table(entries: Iterable[tuple[int, int]]) -> bytes:
+    """The seek table as a whole skippable frame, from (compressed, decompressed) sizes (section 8)."""
+    table = b"".join(_SEEK_ENTRY.pack(*entry) for entry in entries)
+    footer = _SEEK_FOOTER.pack(len(table) // _SEEK_ENTRY.size, 0, SEEK_FOOTER_MAGIC)
+    return SKIPPABLE_HEAD.pack(SEEK_MAGIC, len(table) + len(footer)) + table + footer
+
+
+def seek_table_length(footer: bytes) -> int:
+    """Bytes of the whole seek table frame, from its last nine bytes. Raises DamagedError when they are no footer."""
+    count, descriptor, magic = _SEEK_FOOTER.unpack(footer)
+    if magic != SEEK_FOOTER_MAGIC or descriptor:
+        raise DamagedError("The image's end is missing or damaged: it is not complete.")
+    return SKIPPABLE_HEAD.size + int(count) * _SEEK_ENTRY.size + _SEEK_FOOTER.size
+
+
+def unpack_seek_table(frame: bytes) -> Iterator[tuple[int, int]]:
+    """The (compressed, decompressed) sizes of a seek table frame. Raises DamagedError."""
+    magic, length = SKIPPABLE_HEAD.unpack_from(frame)
+    if magic != SEEK_MAGIC or length != len(frame) - SKIPPABLE_HEAD.size:
+        raise DamagedError("The image's seek table is damaged.")
+    return _SEEK_ENTRY.iter_unpack(frame[SKIPPABLE_HEAD.size : -_SEEK_FOOTER.size])

@@ -1,0 +1,105 @@
+"""The manifest of an image (docs/image-format.md, section 6), and its bounds."""
+
+from __future__ import annotations
+
+import msgspec
+import zstandard
+
+from rescue.errors import DamagedError, FormatError
+from rescue.images.format import MAX_MANIFEST, TAG_MANIFEST, Header, SegmentEntry, decompress_exactly
+from rescue.model.disk import Disk
+from rescue.model.layout import Layout
+from rescue.model.volume import Volume
+
+
+class RawTable(msgspec.Struct, frozen=True):
+    """Bytes of the disk that hold partition tables, as they were."""
+
+    start: int
+    data: bytes
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """What is in the image, in bytes and counts. ``stored_bytes`` are those of the data frames."""
+
+    used_bytes: int = 0
+    data_bytes: int = 0
+    zero_bytes: int = 0
+    hole_bytes: int = 0
+    stored_bytes: int = 0
+    chunks: int = 0
+    frames: int = 0
+
+
+class ChainMember(msgspec.Struct, frozen=True):
+    """Another file that rows of this image point into."""
+
+    uuid: str
+    fingerprint: str
+    name: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """Everything about an image that is not in its rows."""
+
+    format: int
+    tool: str
+    uuid: str
+    kind: str
+    created: str
+    comment: str
+    host: str
+    disk: Disk
+    layout: Layout
+    volumes: tuple[Volume, ...]
+    tables: tuple[RawTable, ...]
+    segments: tuple[SegmentEntry, ...]
+    statistics: Statistics
+    chain: tuple[ChainMember, ...] = ()
+
+    def pack(self) -> bytes:
+        """The payload."""
+        text = msgspec.json.encode(self)
+        frame = zstandard.ZstdCompressor(level=9, write_content_size=True).compress(text)
+        return TAG_MANIFEST + len(text).to_bytes(4, "little") + frame
+
+    @staticmethod
+    def unpack(payload: bytes, header: Header) -> Manifest:
+        """Raises DamagedError, FormatError."""
+        length = int.from_bytes(payload[8:12], "little")
+        if payload[:8] != TAG_MANIFEST or not 0 < length <= MAX_MANIFEST:
+            raise DamagedError("The image's manifest is damaged.")
+        try:
+            manifest = msgspec.json.decode(decompress_exactly(payload[12:], length), type=Manifest)
+        except msgspec.MsgspecError as error:
+            raise FormatError(f"The image's manifest does not hold what it must: {error}.") from error
+        _check(manifest, header)
+        return manifest
+
+
+def _check(manifest: Manifest, header: Header) -> None:
+    size = header.disk_size
+    layout = manifest.layout
+    ranges = [
+        *((p.start, p.end) for p in layout.partitions),
+        *((v.start, v.end) for v in manifest.volumes),
+        *((e.start, e.end) for e in layout.table),
+        *((t.start, t.start + len(t.data)) for t in manifest.tables),
+    ]
+    position = 0
+    for segment in manifest.segments:
+        if segment.start != position or segment.end <= position:
+            raise FormatError("The parts of the image's index do not follow each other.")
+        position = segment.end
+    if (
+        manifest.format != 1
+        or manifest.uuid != header.uuid_text
+        or manifest.disk.size != size
+        or layout.size != size
+        or manifest.disk.logical_sector_size != header.logical_sector_size
+        or layout.sector_size != header.logical_sector_size
+        or position != size
+        or any(not 0 <= start <= end <= size for start, end in ranges)
+        or manifest.chain
+    ):
+        raise FormatError("The image's manifest contradicts its header.")

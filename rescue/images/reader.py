@@ -1,0 +1,176 @@
+"""Opens an image, checks what it says about itself, and gives its rows and frames. Every number is bounded before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from blake3 import blake3
+
+from rescue.errors import DamagedError, FormatError, RescueError, SourceReadError, UsageError
+from rescue.images.format import (
+    HEADER_SIZE,
+    SEEK_FOOTER_SIZE,
+    SKIPPABLE_HEAD,
+    SKIPPABLE_MAGIC,
+    TAG_HEADER,
+    TRAILER_SIZE,
+    Header,
+    Row,
+    RowKind,
+    SegmentEntry,
+    Trailer,
+    seek_table_length,
+    unpack_seek_table,
+    unpack_segment,
+)
+from rescue.images.manifest import Manifest
+from rescue.model.survey import ImageSummary
+from rescue.system.blockfile import FileSource
+
+_MAX_SEGMENT = 128 << 20  # 2^20 rows of 64 bytes, and what an incompressible table adds
+_MAX_STORED_MANIFEST = 96 << 20
+_DAMAGED_HINT = "Use another image of this disk."
+_INCOMPLETE = "It was not finished, or its end was cut off. Use another image of this disk."
+
+
+class ImageReader:
+    """An open image: header, manifest, and on demand its rows and the bytes of its frames. A context manager."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Raises UsageError (no such file), FormatError (no image), UnsupportedError, DamagedError."""
+        self.path = str(path)
+        _refuse_other_things(Path(path))
+        self.source = FileSource(path)
+        try:
+            self.header = self._read_header()
+            self.seek_table_offset, self.trailer = self._read_trailer()
+            self.manifest = self._read_manifest()
+        except SourceReadError:
+            self.source.close()
+            raise
+        except RescueError as error:
+            self.source.close()
+            raise type(error)(f"{self.path}: {error.message}", error.hint) from error
+        except BaseException:
+            self.source.close()
+            raise
+
+    def segment_rows(self, number: int) -> Iterator[Row]:
+        """The rows of one segment. Raises DamagedError, FormatError, SourceReadError."""
+        entry = self.manifest.segments[number]
+        payload = self.read_segment(entry)
+        for row in unpack_segment(payload, self.header, number, entry):
+            if row.kind == RowKind.DATA and (row.file or row.frame_offset + row.frame_length > self.source.size):
+                raise FormatError(f"{self.path}: part {number} of its index points outside of the file.")
+            yield row
+
+    def read_segment(self, entry: SegmentEntry) -> bytes:
+        """The payload of a segment. Raises DamagedError, SourceReadError."""
+        return self._read_skippable(entry.offset, entry.length, _MAX_SEGMENT)
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, in disk order, one segment in memory at a time. Raises as :meth:`segment_rows`."""
+        for number in range(len(self.manifest.segments)):
+            yield from self.segment_rows(number)
+
+    def seek_entries(self) -> list[tuple[int, int]]:
+        """The (compressed, decompressed) sizes of all frames before the seek table. Raises DamagedError."""
+        length = self.source.size - self.seek_table_offset
+        return list(unpack_seek_table(self.source.pread(length, self.seek_table_offset)))
+
+    def summary(self) -> ImageSummary:
+        """What a list shows of this image."""
+        manifest = self.manifest
+        return ImageSummary(
+            path=self.path, name=Path(self.path).name, stored_size=self.source.size, uuid=manifest.uuid, kind=manifest.kind,
+            created=manifest.created, comment=manifest.comment, host=manifest.host, disk=manifest.disk, layout=manifest.layout,
+            volumes=manifest.volumes, used_bytes=manifest.statistics.used_bytes, fingerprint=self.trailer.manifest_hash.hex(),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Close the file."""
+        self.source.close()
+
+    def __enter__(self) -> ImageReader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _read_header(self) -> Header:
+        head = self.source.pread(min(self.source.size, SKIPPABLE_HEAD.size + HEADER_SIZE), 0)
+        if len(head) < SKIPPABLE_HEAD.size + 12 or head[8:16] != TAG_HEADER:
+            raise FormatError(*_what_it_is(head))
+        header = Header.unpack(head[SKIPPABLE_HEAD.size :])
+        if SKIPPABLE_HEAD.unpack_from(head) != (SKIPPABLE_MAGIC, HEADER_SIZE):
+            raise DamagedError("The image's header is damaged.", _DAMAGED_HINT)
+        return header
+
+    def _read_trailer(self) -> tuple[int, Trailer]:
+        size = self.source.size
+        trailer_frame = SKIPPABLE_HEAD.size + TRAILER_SIZE
+        if size < SKIPPABLE_HEAD.size + HEADER_SIZE + trailer_frame + SEEK_FOOTER_SIZE:
+            raise DamagedError("The image is not complete.", _INCOMPLETE)
+        try:
+            table = seek_table_length(self.source.pread(SEEK_FOOTER_SIZE, size - SEEK_FOOTER_SIZE))
+            offset = size - table - trailer_frame
+            if offset < SKIPPABLE_HEAD.size + HEADER_SIZE:
+                raise DamagedError("The image's seek table is longer than the image.")
+            trailer = Trailer.unpack(self._read_skippable(offset, TRAILER_SIZE, TRAILER_SIZE))
+        except DamagedError as error:
+            raise DamagedError(f"The image is not complete, or its end is damaged. ({error.message})", _INCOMPLETE) from error
+        if trailer.uuid != self.header.uuid:
+            raise DamagedError("The image's end belongs to another image.", _DAMAGED_HINT)
+        return size - table, trailer
+
+    def _read_manifest(self) -> Manifest:
+        trailer = self.trailer
+        payload = self._read_skippable(trailer.manifest_offset, trailer.manifest_length, _MAX_STORED_MANIFEST)
+        if blake3(payload).digest() != trailer.manifest_hash:
+            raise DamagedError("The image's manifest is damaged.", _DAMAGED_HINT)
+        return Manifest.unpack(payload, self.header)
+
+    def _read_skippable(self, offset: int, length: int, limit: int) -> bytes:
+        if not 0 <= length <= limit or not 0 <= offset <= self.source.size - SKIPPABLE_HEAD.size - length:
+            raise DamagedError("The image points outside of itself.", _DAMAGED_HINT)
+        frame = self.source.pread(SKIPPABLE_HEAD.size + length, offset)
+        if SKIPPABLE_HEAD.unpack_from(frame) != (SKIPPABLE_MAGIC, length):
+            raise DamagedError("A frame of the image is not where it should be.", _DAMAGED_HINT)
+        return frame[SKIPPABLE_HEAD.size :]
+
+
+def open_image(path: str | Path) -> ImageReader:
+    """Open an image. Raises as :class:`ImageReader`."""
+    return ImageReader(path)
+
+
+def _refuse_other_things(path: Path) -> None:
+    if not path.exists():
+        raise UsageError(f"{path} does not exist.")
+    if path.is_dir():
+        if (path / "clonezilla-img").exists() or (path / "parts").exists():
+            raise FormatError(f"{path} is a Clonezilla image folder.", "This version restores its own images only.")
+        raise FormatError(f"{path} is a folder, not an image.", "Name the image file in it.")
+    if not path.is_file() and not path.is_block_device():
+        raise FormatError(f"{path} is not a file.")
+
+
+_KNOWN = (
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"QFI\xfb", "a qcow2 virtual disk"),
+    (b"KDMV", "a VMDK virtual disk"),
+    (b"conectix", "a VHD virtual disk"),
+    (b"vhdxfile", "a VHDX virtual disk"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file, but not an image of this program"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"partclone-image", "a partclone image"),
+)
+
+
+def _what_it_is(head: bytes) -> tuple[str, str]:
+    known = next((f"It is {what}." for magic, what in _KNOWN if head.startswith(magic)), "")
+    return f"This is not a disk image of this program. {known}".strip(), "Choose a file that `rescue backup` wrote."

@@ -1,0 +1,165 @@
+"""Writes an image in one pass, front to back (docs/image-format.md). Knows nothing of disks: it is given frames and rows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import msgspec
+from blake3 import blake3
+
+from rescue.images.format import (
+    MAX_ROWS,
+    MAX_ZERO_FRAME,
+    Header,
+    Row,
+    RowKind,
+    SegmentEntry,
+    Trailer,
+    pack_seek_table,
+    pack_segment,
+    skippable,
+    zero_frame,
+)
+from rescue.images.manifest import Manifest, Statistics
+from rescue.units import GIB
+
+_SEGMENT_SPAN = 1 * GIB
+_SEGMENT_ROWS = 1 << 16  # bounds a segment of tiny chunks, far below MAX_ROWS
+
+
+class Output(Protocol):
+    """Where an image goes: a file, a pipe, an upload. Only ever appended to."""
+
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Take all of ``data``. Raises TargetWriteError."""
+        ...
+
+
+class ChunkInFrame(NamedTuple):
+    """A stretch of a frame's content, in order; together they cover it. ``hash`` is empty unless ``kind`` is DATA."""
+
+    kind: RowKind
+    length: int
+    hash: bytes = b""
+
+
+class ImageWriter:
+    """Appends runs of nothing and frames in disk order, then :meth:`finish`. Memory stays bounded by one segment."""
+
+    def __init__(self, output: Output, header: Header) -> None:
+        self._output = output
+        self._header = header
+        self._offset = 0  # in the file
+        self._disk = 0  # everything below is described by rows
+        self._zeros = 0  # bytes of zeros that were described but not yet written
+        self._rows: list[Row] = []
+        self._segments: list[SegmentEntry] = []
+        self._seek: list[tuple[int, int]] = []
+        self._counts = dict.fromkeys(RowKind, 0)
+        self._chunks = 0
+        self._frames = 0
+        self._stored = 0
+        self._append_skippable(header.pack())
+
+    @property
+    def stored_size(self) -> int:
+        """Bytes written so far."""
+        return self._offset
+
+    @property
+    def disk_position(self) -> int:
+        """The disk is described up to here."""
+        return self._disk
+
+    def add_empty(self, kind: RowKind, length: int) -> None:
+        """Describe the next ``length`` bytes of the disk as ZERO or HOLE."""
+        if length:
+            self._add_row(kind, length)
+            self._zeros += length
+            self._maybe_end_segment()
+
+    def add_frame(self, stored: bytes, chunks: list[ChunkInFrame]) -> None:
+        """Append a data frame whose content is the next bytes of the disk, as ``chunks`` describe them."""
+        self._flush_zeros()
+        content = sum(chunk.length for chunk in chunks)
+        offset = self._offset
+        self._append(stored, content)
+        inside = 0
+        for chunk in chunks:
+            if chunk.kind is RowKind.DATA:
+                row = Row(
+                    RowKind.DATA, self._disk, chunk.length, 0, inside, offset, len(stored), content, chunk.hash
+                )  # fmt: skip
+                self._rows.append(row)
+                self._counts[RowKind.DATA] += chunk.length
+                self._disk += chunk.length
+                self._chunks += 1
+            else:
+                self._add_row(chunk.kind, chunk.length)
+            inside += chunk.length
+        self._frames += 1
+        self._stored += len(stored)
+        self._maybe_end_segment()
+
+    def finish(self, manifest: Manifest) -> str:
+        """Write segment, manifest, trailer and seek table; return the fingerprint (hex).
+
+        The members of ``manifest`` that only the writer knows (segments, statistics but its used bytes) are filled in here.
+        """
+        if self._disk != self._header.disk_size:
+            raise ValueError(f"the disk was described up to {self._disk}, not {self._header.disk_size}")
+        self._end_segment()
+        statistics = Statistics(
+            used_bytes=manifest.statistics.used_bytes, data_bytes=self._counts[RowKind.DATA],
+            zero_bytes=self._counts[RowKind.ZERO], hole_bytes=self._counts[RowKind.HOLE],
+            stored_bytes=self._stored, chunks=self._chunks, frames=self._frames,
+        )  # fmt: skip
+        whole = msgspec.structs.replace(manifest, segments=tuple(self._segments), statistics=statistics)
+        payload = whole.pack()
+        digest = blake3(payload).digest()
+        trailer = Trailer(self._header.uuid, self._offset, len(payload), digest)
+        self._append_skippable(payload)
+        self._append_skippable(trailer.pack())
+        seek_table = pack_seek_table(self._seek)
+        self._output.write(seek_table)
+        self._offset += len(seek_table)
+        return digest.hex()
+
+    def _append(self, data: bytes, content: int) -> None:
+        self._output.write(data)
+        self._offset += len(data)
+        self._seek.append((len(data), content))
+
+    def _append_skippable(self, payload: bytes) -> None:
+        self._append(skippable(payload), 0)
+
+    def _add_row(self, kind: RowKind, length: int) -> None:
+        last = self._rows[-1] if self._rows else None
+        if last is not None and last.kind == kind:
+            self._rows[-1] = Row(kind, last.start, last.length + length)
+        else:
+            self._rows.append(Row(kind, self._disk, length))
+        self._counts[kind] += length
+        self._disk += length
+
+    def _flush_zeros(self) -> None:
+        while self._zeros:
+            length = min(self._zeros, MAX_ZERO_FRAME)
+            self._append(zero_frame(length), length)
+            self._zeros -= length
+
+    def _maybe_end_segment(self) -> None:
+        if self._rows and (self._disk - self._rows[0].start >= _SEGMENT_SPAN or len(self._rows) >= _SEGMENT_ROWS):
+            self._end_segment()
+
+    def _end_segment(self) -> None:
+        self._flush_zeros()
+        if not self._rows:
+            return
+        assert len(self._rows) <= MAX_ROWS
+        payload = pack_segment(self._header.uuid, len(self._segments), self._rows)
+        start, end = self._rows[0].start, self._rows[-1].end
+        entry = SegmentEntry(self._offset, len(payload), start, end, len(self._rows), payload[-32:].hex())
+        self._segments.append(entry)
+        self._append_skippable(payload)
+        self._rows = []

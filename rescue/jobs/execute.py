@@ -1,0 +1,102 @@
+"""Run the steps of a plan in order and turn whatever happens into one verdict."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeAlias, assert_never
+
+from rescue.errors import CancelledError, RescueError
+from rescue.jobs.aftermath import aftermath, nothing_done
+from rescue.jobs.reporter import Reporter
+from rescue.model.plan import CaptureDisk, CompareDisk, DeployImage, Plan, ReadBack, Step, VerifyImage, WipeTarget, WriteTable
+from rescue.model.progress import CancelToken, Finished
+from rescue.units import human_size
+
+Facts: TypeAlias = dict[str, str | int | float | bool | list[str]]
+
+
+class Performer(Protocol):
+    """Does what the steps of one plan say."""
+
+    def guard(self) -> None:
+        """Look again, right before the first step, whether the plan may still be run. Raises RefusedError."""
+        ...
+
+    def perform(self, step: Step, token: CancelToken, reporter: Reporter) -> Facts:
+        """Do one step; what it returns is added to the job's facts. Raises RescueError."""
+        ...
+
+
+def execute(
+    plan: Plan,
+    performer: Performer,
+    token: CancelToken,
+    reporter: Reporter,
+    folder: Path,
+    clock: Callable[[], float] = time.monotonic,
+) -> Finished:
+    """Run the plan. Never raises: anything that is not a RescueError is a bug, told with ``folder``, where its traceback is."""
+    facts: Facts = {}
+    begun: Step | None = None
+    start = clock()
+    try:
+        token.check()
+        performer.guard()
+        for index, step in enumerate(plan.steps):
+            token.check()
+            begun = step
+            reporter.begin(step.title, index, 0)
+            facts |= performer.perform(step, token, reporter)
+        facts["seconds"] = round(clock() - start, 1)
+        return Finished("succeeded", 0, _done(plan, facts), "", facts)
+    except CancelledError as error:
+        return Finished("cancelled", error.exit_code, "Cancelled.", _state(plan, begun), facts)
+    except RescueError as error:
+        return Finished("failed", error.exit_code, error.message, f"{error.hint} {_state(plan, begun)}".strip(), facts)
+    except Exception:  # noqa: BLE001 - the outermost frame of the job: what arrives here is a bug, and it must reach the person
+        crash = folder / "crash.txt"
+        crash.write_text(traceback.format_exc())
+        return Finished(
+            "failed",
+            1,
+            f"Rescue met an error of its own while working on this: {begun.title if begun else 'preparing'}.",
+            f"{_state(plan, begun)} Please report it with the files in {folder}.",
+            facts,
+        )
+
+
+def _state(plan: Plan, begun: Step | None) -> str:
+    return aftermath(plan, begun) if begun else nothing_done(plan)
+
+
+def _done(plan: Plan, facts: Facts) -> str:
+    """The sentence of success: what was done, and what was proved."""
+    said = []
+    for step in plan.steps:
+        match step:
+            case CaptureDisk():
+                kept, stored = facts.get("used_bytes"), facts.get("stored_size")
+                sizes = (
+                    f": {human_size(kept)} kept in {human_size(stored)}"
+                    if isinstance(kept, int) and isinstance(stored, int)
+                    else ""
+                )
+                said.append(f"{step.source.path} is backed up as {step.store}/{step.name}{sizes}.")
+            case VerifyImage() if plan.kind == "backup":
+                said.append("The image was read again and every hash in it is right.")
+            case VerifyImage():
+                said.append(f"{step.image} is whole: every hash in it is right.")
+            case WipeTarget() | DeployImage():
+                pass
+            case WriteTable():
+                said.append(f"{step.image} is restored onto {step.target}.")
+            case CompareDisk():
+                said.append(f"{step.disk.path} holds the same.")
+            case ReadBack():
+                said.append("Everything was read back from the disk and is right.")
+            case _:
+                assert_never(step)
+    return " ".join(said)

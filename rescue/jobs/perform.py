@@ -1,0 +1,109 @@
+"""The steps of a plan, done by the engine."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from types import TracebackType
+from typing import assert_never
+
+from rescue.engine.capture import capture_disk
+from rescue.engine.compare import compare_with_disk
+from rescue.engine.deploy import Deployment
+from rescue.engine.verify import verify_image
+from rescue.jobs.execute import Facts
+from rescue.jobs.guard import check_source, check_target
+from rescue.jobs.reporter import Reporter
+from rescue.model.plan import CaptureDisk, CompareDisk, DeployImage, Plan, ReadBack, Step, VerifyImage, WipeTarget, WriteTable
+from rescue.model.progress import CancelToken
+from rescue.stores.folder import FolderStore
+
+
+class EngineSteps:
+    """Performs steps. A context manager: the target of a restore stays open, and so reserved, from its first step to its last."""
+
+    def __init__(self, plan: Plan, host: str) -> None:
+        self._plan = plan
+        self._host = host
+        self._deployment: Deployment | None = None
+
+    def guard(self) -> None:
+        """See Performer."""
+        check_source(self._plan)
+        check_target(self._plan)
+
+    def perform(self, step: Step, token: CancelToken, reporter: Reporter) -> Facts:
+        """See Performer."""
+        match step:
+            case CaptureDisk():
+                return self._capture(step, token, reporter)
+            case VerifyImage():
+                if self._plan.kind == "backup":
+                    _forget_cached(step.image)
+                result = verify_image(step.image, token=token, progress=reporter.progress, notify=reporter.message)
+                return {"image": step.image, "verified": True, "verified_bytes": result.checked_bytes}
+            case CompareDisk():
+                same = compare_with_disk(step.image, step.disk, token=token, progress=reporter.progress)
+                return {"compared": step.disk.path, "compared_bytes": same.compared_bytes}
+            case WipeTarget():
+                self._open(_image_for(self._plan, step.target), step.target).wipe()
+                return {}
+            case DeployImage():
+                self._open(step.image, step.target).write_data(token, reporter.progress)
+                return {"image": step.image, "target": step.target}
+            case WriteTable():
+                self._open(step.image, step.target).write_head()
+                return {}
+            case ReadBack():
+                proved = self._open(step.image, step.target).read_back(token, reporter.progress)
+                return {"read_back": True, "read_back_bytes": proved}
+            case _:
+                assert_never(step)
+
+    def _capture(self, step: CaptureDisk, token: CancelToken, reporter: Reporter) -> Facts:
+        with FolderStore(step.store).open_for_write(step.name) as writer:
+            result = capture_disk(
+                step.source,
+                writer,
+                level=step.level,
+                comment=step.comment,
+                host=self._host,
+                created=datetime.datetime.now(datetime.UTC),
+                token=token,
+                progress=reporter.progress,
+                notify=reporter.message,
+            )
+            writer.commit()
+        return {
+            "image": f"{step.store}/{step.name}",
+            "uuid": result.uuid,
+            "used_bytes": result.used_bytes,
+            "stored_size": writer.tell(),
+            "hash": result.fingerprint,
+        }
+
+    def _open(self, image: str, target: str) -> Deployment:
+        if self._deployment is None:
+            self._deployment = Deployment(image, target)
+        return self._deployment
+
+    def __enter__(self) -> EngineSteps:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self._deployment is not None:
+            self._deployment.close()
+
+
+def _image_for(plan: Plan, target: str) -> str:
+    """The image that a plan writes to ``target``."""
+    return next(step.image for step in plan.steps if isinstance(step, DeployImage) and step.target == target)
+
+
+def _forget_cached(path: str) -> None:
+    """Drop a file's pages from memory, so that a check reads what is on the medium."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)

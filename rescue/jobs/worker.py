@@ -1,0 +1,43 @@
+"""The process of one job: ``python -m rescue.jobs.worker FOLDER``. It ends with the exit code of its verdict."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from rescue.jobs.execute import execute
+from rescue.jobs.folder import JOURNAL, PLAN
+from rescue.jobs.journal import JournalWriter
+from rescue.jobs.perform import EngineSteps
+from rescue.jobs.reporter import Reporter
+from rescue.model.plan import Plan
+from rescue.model.progress import CancelToken
+
+
+def main(folder: Path) -> int:
+    """Run the plan in ``folder`` and journal it there."""
+    token = CancelToken()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        token.cancel()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the line to whoever started it may break; the job goes on
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
+    plan = msgspec.json.decode((folder / PLAN).read_bytes(), type=Plan)
+    journal = JournalWriter(folder / JOURNAL)
+    with Reporter(journal.write) as reporter, EngineSteps(plan, socket.gethostname()) as performer:
+        finished = execute(plan, performer, token, reporter, folder)
+    reporter.finish(finished)
+    journal.close()
+    return finished.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,88 @@
+"""Plan and Step: an immutable ordered list of intended effects, and the disks that it was made for."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from rescue.model.disk import Disk, Fingerprint
+
+
+class CaptureDisk(msgspec.Struct, frozen=True, tag="capture-disk"):
+    """Write a full image of the source into the store. Writes nothing to the source."""
+
+    title: str
+    source: Disk
+    store: str  # store URL or folder path
+    name: str  # file name in the store, with its suffix: "laptop-2026-11-22.img.zst"
+    level: int = 0  # zstd's, 1 to 19; 0: chosen frame by frame, as hard as the destination's speed allows
+    comment: str = ""
+
+
+class VerifyImage(msgspec.Struct, frozen=True, tag="verify-image"):
+    """Read the stored image again and check every hash in it."""
+
+    title: str
+    image: str  # path of the image
+
+
+class WipeTarget(msgspec.Struct, frozen=True, tag="wipe-target"):
+    """Remove partition tables and signatures at both ends of the target, so that a half-restored disk looks like none."""
+
+    title: str
+    target: str
+
+
+class DeployImage(msgspec.Struct, frozen=True, tag="deploy-image"):
+    """Write the image's data to the target: everything but its head, where partition tables live."""
+
+    title: str
+    image: str
+    target: str
+
+
+class WriteTable(msgspec.Struct, frozen=True, tag="write-table"):
+    """Write the head of the disk and the partition tables (the backup GPT at the target's own end), last."""
+
+    title: str
+    image: str
+    target: str
+
+
+class ReadBack(msgspec.Struct, frozen=True, tag="read-back"):
+    """Read from the medium what was written and compare its hashes with the image's."""
+
+    title: str
+    image: str
+    target: str
+
+
+class CompareDisk(msgspec.Struct, frozen=True, tag="compare-disk"):
+    """Hold a disk against an image of it. Writes nothing."""
+
+    title: str
+    image: str
+    disk: Disk
+
+
+Step: TypeAlias = CaptureDisk | VerifyImage | WipeTarget | DeployImage | WriteTable | ReadBack | CompareDisk
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What will be done, to what, and what will be lost. Pure data: it travels to the job's process as JSON.
+
+    ``sentences`` are shown on the review screen word for word; ``losses`` name everything that will be erased;
+    ``command`` is the equivalent command line. ``fingerprint`` is of the disk that will be written to, if any.
+    """
+
+    kind: Literal["backup", "restore", "verify"]
+    steps: tuple[Step, ...]
+    sentences: tuple[str, ...]
+    losses: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    fingerprint: Fingerprint | None = None
+    target: Disk | None = None
+    source: Disk | None = None
+    estimated_bytes: int = 0  # bytes to be read or written, for "how long it should take"

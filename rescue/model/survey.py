@@ -1,0 +1,65 @@
+"""What was found: a disk with its layout, its volumes and its protections; a place for images; an image in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rescue.model.disk import Disk, Fingerprint, Protection
+from rescue.model.layout import Layout
+from rescue.model.volume import Volume
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSurvey:
+    """One disk, read and understood; nothing was changed. ``volumes`` are sorted by start."""
+
+    disk: Disk
+    layout: Layout
+    volumes: tuple[Volume, ...]
+    fingerprint: Fingerprint
+    protections: tuple[Protection, ...] = ()  # empty: may be written to
+    is_rescue_medium: bool = False  # the running system comes from it
+    unreadable: str = ""  # why the disk could not be read, as a sentence; the other fields are then empty
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes that an image would keep, as far as the volumes tell."""
+        return sum(v.used_bytes for v in self.volumes)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A local file system that may hold images. ``folder`` is set when it is mounted already."""
+
+    device: str  # "/dev/sdb1"
+    label: str
+    filesystem: str
+    size: int
+    disk: Disk
+    folder: str = ""
+
+    @property
+    def title(self) -> str:
+        """How it is named to people."""
+        return f"{self.label or self.device} on {self.disk.title}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSummary:
+    """An image file as its header, manifest and trailer tell. ``problem`` is set, and most else empty, when it cannot be used."""
+
+    path: str
+    name: str
+    stored_size: int
+    uuid: str = ""
+    kind: str = "full"
+    created: str = ""  # ISO 8601, UTC
+    comment: str = ""
+    host: str = ""
+    disk: Disk | None = None
+    layout: Layout | None = None
+    volumes: tuple[Volume, ...] = ()
+    used_bytes: int = 0
+    fingerprint: str = ""  # BLAKE3 (hex) of the manifest
+    problem: str = ""
+    problem_exit_code: int = 0

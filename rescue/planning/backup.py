@@ -1,0 +1,108 @@
+"""Plan a backup: one disk becomes one image in a store."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from rescue.errors import RefusedError, UsageError
+from rescue.model.plan import CaptureDisk, Plan, Step, VerifyImage
+from rescue.model.survey import DiskSurvey
+from rescue.planning.names import default_name, with_suffix
+from rescue.planning.request import BackupRequest
+from rescue.planning.words import disk_words, whole_warnings
+from rescue.units import GIB, human_size
+
+_LEVELS = range(1, 20)
+_FAT_FILE_LIMIT = 4 * GIB - 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What is known of the store before anything is written. ``names`` are complete images, ``busy`` are being written now."""
+
+    folder: str
+    free_bytes: int
+    names: AbstractSet[str] = frozenset()
+    busy: AbstractSet[str] = frozenset()
+    filesystem: str = ""  # the kernel's word: "vfat", "ext4"
+    disks: tuple[str, ...] = ()  # paths of the disks that hold it
+
+
+def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *, host: str, today: datetime.date) -> Plan:
+    """Image the whole disk into the store, then check the image. Raises RefusedError, UsageError."""
+    disk = survey.disk
+    if survey.unreadable:
+        raise RefusedError(f"{disk.title} cannot be read. {survey.unreadable}", "Check its cable, or try another disk.")
+    if request.level and request.level not in _LEVELS:
+        raise UsageError(f"There is no compression level {request.level}.", "Levels go from 1 (fast) to 19 (small).")
+    if disk.path in store.disks:
+        raise RefusedError(
+            f"{store.folder} is on {disk_words(disk)}, the disk that is to be backed up.", "Choose a folder on another disk."
+        )
+    taken = set(store.names) | set(store.busy)
+    name = with_suffix(request.name) if request.name else default_name(disk, host, today, taken)
+    if name in store.names:
+        raise RefusedError(f"{store.folder}/{name} exists already.", "Choose another name; images are never overwritten.")
+    if name in store.busy:
+        raise RefusedError(
+            f"Another backup is writing {store.folder}/{name} right now.", "Wait until it has ended, or choose another name."
+        )
+    used = survey.used_bytes
+    steps: list[Step] = [
+        CaptureDisk(
+            title=f"Back up {disk.path}",
+            source=disk,
+            store=store.folder,
+            name=name,
+            level=request.level,
+            comment=request.comment,
+        )
+    ]
+    sentences = [
+        f"Read {disk_words(disk)}: {human_size(used)} to keep. Nothing on it is changed.",
+        f"Write the image {name} into {store.folder} ({human_size(store.free_bytes)} free).",
+    ]
+    if request.verify:
+        steps.append(VerifyImage(title="Check the image", image=f"{store.folder}/{name}"))
+        sentences.append("Read the image again and check every hash in it.")
+    return Plan(
+        kind="backup",
+        steps=tuple(steps),
+        sentences=tuple(sentences),
+        warnings=_warnings(survey, store, used, request.verify),
+        command=_command(disk.path, store.folder, request),
+        source=disk,
+        estimated_bytes=used * (2 if request.verify else 1),
+    )
+
+
+def _warnings(survey: DiskSurvey, store: StoreFacts, used: int, verify: bool) -> tuple[str, ...]:
+    warnings = [*survey.layout.problems, *whole_warnings(survey.layout, survey.volumes)]
+    if store.free_bytes < used:
+        warnings.append(
+            f"{store.folder} has {human_size(store.free_bytes)} free for {human_size(used)} of data: it is enough only if the"
+            " data can be compressed that far. If not, the backup stops and removes what it wrote."
+        )
+    if store.filesystem in ("vfat", "msdos") and used > _FAT_FILE_LIMIT:
+        warnings.append(
+            f"{store.folder} is a FAT file system, which takes no file of 4 GiB or more. If the image grows that large, the"
+            " backup stops and removes what it wrote."
+        )
+    if not verify:
+        warnings.append("The image will not be checked after it was written.")
+    return tuple(warnings)
+
+
+def _command(source: str, folder: str, request: BackupRequest) -> tuple[str, ...]:
+    command = ["rescue", "backup", source, folder]
+    if request.name:
+        command += ["--name", request.name]
+    if request.level != BackupRequest().level:
+        command += ["--level", str(request.level)]
+    if request.comment:
+        command += ["--comment", request.comment]
+    if not request.verify:
+        command.append("--no-verify")
+    return tuple(command)

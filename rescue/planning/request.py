@@ -1,0 +1,22 @@
+"""What a person asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BackupRequest:
+    """What a person asks of a backup. An empty ``name`` is made from the disk or the host, and the date."""
+
+    name: str = ""
+    level: int = 0  # zstd's, 1 to 19; 0: as hard as the destination's speed allows
+    comment: str = ""
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    """What a person asks of a restore."""
+
+    verify: bool = True

@@ -1,0 +1,82 @@
+"""Plan a restore: an image is written over a whole disk."""
+
+from __future__ import annotations
+
+from rescue.errors import RefusedError
+from rescue.model.disk import Disk
+from rescue.model.plan import DeployImage, Plan, ReadBack, Step, WipeTarget, WriteTable
+from rescue.model.survey import DiskSurvey, ImageSummary
+from rescue.planning.request import RestoreRequest
+from rescue.planning.verify import image_words, usable
+from rescue.planning.words import disk_words, losses_of, plain
+from rescue.units import human_size
+
+
+def plan_restore(image: ImageSummary, target: DiskSurvey, request: RestoreRequest) -> Plan:
+    """Erase the target, write the image, its table last, and read everything back. Raises RefusedError."""
+    source = usable(image)
+    disk = target.disk
+    _refuse(image, source, target)
+    steps: list[Step] = [
+        WipeTarget(title=f"Erase {disk.path}", target=disk.path),
+        DeployImage(title="Write the data", image=image.path, target=disk.path),
+        WriteTable(title="Write the partition table", image=image.path, target=disk.path),
+    ]
+    sentences = [
+        f"Erase everything on {disk_words(disk)}.",
+        f"Write {image_words(image)}: {human_size(image.used_bytes)} of data.",
+        "Write the partition table last, so that a half-restored disk does not look like a whole one.",
+    ]
+    if disk.size > source.size:
+        moved = " The backup partition table moves to the disk's own end." if image.layout and image.layout.label == "gpt" else ""
+        sentences.append(f"Leave {human_size(disk.size - source.size)} at the end unused, for the disk is larger.{moved}")
+    warnings = list(image.layout.problems) if image.layout else []
+    if request.verify:
+        steps.append(ReadBack(title="Read back and compare", image=image.path, target=disk.path))
+        sentences.append("Read everything back from the disk and compare it with the image's hashes.")
+    else:
+        warnings.append("What is written will not be read back and compared.")
+    command = ["rescue", "restore", image.path, disk.path]
+    if not request.verify:
+        command.append("--no-verify")
+    return Plan(
+        kind="restore",
+        steps=tuple(steps),
+        sentences=tuple(sentences),
+        losses=losses_of(target),
+        warnings=tuple(warnings),
+        command=tuple(command),
+        fingerprint=target.fingerprint,
+        target=disk,
+        estimated_bytes=image.used_bytes * (2 if request.verify else 1),
+    )
+
+
+def _refuse(image: ImageSummary, source: Disk, target: DiskSurvey) -> None:
+    disk = target.disk
+    if target.protections:
+        reasons = "; ".join(p.reason for p in target.protections)
+        hints = " ".join(dict.fromkeys(p.hint for p in target.protections if p.hint))
+        raise RefusedError(f"{disk.title} is protected: {reasons}.", hints or "Choose another disk.")
+    if target.is_rescue_medium:
+        raise RefusedError(
+            f"{disk.title} is protected: the rescue system runs from it.",
+            "Choose another disk, or start the rescue system into RAM.",
+        )
+    if target.unreadable:
+        raise RefusedError(f"{disk.title} cannot be read. {target.unreadable}", "Check its cable, or choose another disk.")
+    if disk.read_only:
+        raise RefusedError(f"{disk.title} is read-only.", "Check its write-protect switch, or choose another disk.")
+    if disk.size < source.size:
+        raise RefusedError(
+            f"{disk_words(disk)} is {human_size(source.size - disk.size)} too small: the image {plain(image.name)} needs"
+            f" {human_size(source.size)} ({source.size} bytes), it has {disk.size} bytes.",
+            f"Choose a disk of at least {source.size} bytes.",
+        )
+    # A file has no sectors of its own; a disk's are in its hardware and in every table and file system on it.
+    if not disk.is_file and disk.logical_sector_size != source.logical_sector_size:
+        raise RefusedError(
+            f"{disk.title} has sectors of {disk.logical_sector_size} bytes, the image {plain(image.name)} is of a disk with"
+            f" {source.logical_sector_size}. Its partition table and file systems would not be understood.",
+            f"Choose a disk with sectors of {source.logical_sector_size} bytes.",
+        )

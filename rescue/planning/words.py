@@ -1,0 +1,115 @@
+"""How disks, partitions and volumes are named to people. Text from disks and images is shown, never trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rescue.model.disk import Disk
+from rescue.model.layout import Layout, Partition
+from rescue.model.survey import DiskSurvey
+from rescue.model.volume import Identity, Volume
+from rescue.units import human_size
+
+# libblkid's words that people would not use.
+_CONTENT = {
+    "vfat": "FAT",
+    "exfat": "exFAT",
+    "ntfs": "NTFS",
+    "hfsplus": "HFS+",
+    "apfs": "APFS",
+    "crypto_LUKS": "LUKS (encrypted)",
+    "BitLocker": "BitLocker (encrypted)",
+    "LVM2_member": "LVM",
+    "linux_raid_member": "RAID member",
+    "isw_raid_member": "RAID member",
+    "zfs_member": "ZFS",
+    "swsuspend": "swap (hibernated system)",
+}
+
+# UEFI 2.10 §5.3.3, the Discoverable Partitions Specification, and Microsoft's GPT documentation; MBR types as in fdisk.
+_ROLES = {
+    "C12A7328-F81F-11D2-BA4B-00A0C93EC93B": "EFI system",
+    "21686148-6449-6E6F-744E-656564454649": "BIOS boot",
+    "E3C9E316-0B5C-4DB8-817D-F92DF00215AE": "Microsoft reserved",
+    "DE94BBA4-06D1-4D40-A16A-BFD50179D6AC": "Windows recovery",
+    "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F": "Linux swap",
+    "E6D6D379-F507-44C2-A23C-238F2A3DF928": "Linux LVM",
+    "A19D880F-05FC-4D3B-A006-743F0F84911E": "Linux RAID",
+    "0xef": "EFI system",
+    "0x27": "Windows recovery",
+    "0x82": "Linux swap",
+    "0x8e": "Linux LVM",
+    "0xfd": "Linux RAID",
+}
+
+
+def plain(text: str) -> str:
+    """Text from a disk or an image with everything that could steer a terminal made visible as ``?``."""
+    return "".join(c if c.isprintable() else "?" for c in text).strip()
+
+
+def disk_words(disk: Disk) -> str:
+    """A disk by who it is: ``/dev/sdb (Samsung T7, 931.5 GiB, serial S5XNX0)``."""
+    parts = [] if disk.is_file else [plain(disk.model)]
+    parts.append(human_size(disk.size))
+    if disk.serial:
+        parts.append(f"serial {plain(disk.serial)}")
+    return f"{plain(disk.path)} ({', '.join(p for p in parts if p)})"
+
+
+def content_words(identity: Identity) -> str:
+    """What libblkid found, in people's words; "" when it found nothing."""
+    return _CONTENT.get(identity.type, plain(identity.type))
+
+
+def role_words(partition: Partition) -> str:
+    """What the partition table says a partition is for, where that says more than "data"; else ""."""
+    return _ROLES.get(partition.type.upper(), "") or _ROLES.get(partition.type.lower(), "")
+
+
+def volume_of(partition: Partition, volumes: Sequence[Volume]) -> Volume | None:
+    """The volume that a partition holds."""
+    return next((v for v in volumes if v.partition == partition.number), None)
+
+
+def partition_words(partition: Partition, volume: Volume | None) -> str:
+    """One partition with everything that tells it from others: ``Partition 2, NTFS, “Data”, 310.0 GiB, 210.4 GiB used``."""
+    content = content_words(volume.identity) if volume else ""
+    parts = [f"Partition {partition.number}", content or role_words(partition) or "of an unknown kind"]
+    label = (volume.identity.label if volume else "") or partition.name
+    if label:
+        parts.append(f"“{plain(label)}”")
+    if volume and volume.system:
+        parts.append(plain(volume.system))
+    parts.append(human_size(partition.size))
+    if volume and content and not volume.whole_because:
+        parts.append(f"{human_size(volume.used_bytes)} used")
+    return ", ".join(parts)
+
+
+def losses_of(survey: DiskSurvey) -> tuple[str, ...]:
+    """Everything on a disk that overwriting it would destroy, one sentence each; empty for a blank disk."""
+    found = [partition_words(p, volume_of(p, survey.volumes)) for p in survey.layout.data_partitions]
+    for volume in survey.volumes:
+        if volume.partition:
+            continue
+        content = content_words(volume.identity)
+        if content:
+            label = f", “{plain(volume.identity.label)}”" if volume.identity.label else ""
+            found.append(f"The whole disk without partitions, {content}{label}, {human_size(volume.used_bytes)} used")
+        elif volume.used_bytes:
+            found.append(f"Data of an unknown kind without a partition table, {human_size(volume.used_bytes)}")
+    return tuple(found)
+
+
+def whole_warnings(layout: Layout, volumes: Sequence[Volume]) -> tuple[str, ...]:
+    """Which volumes are kept whole, used or not, and why."""
+    by_number = {p.number: p for p in layout.data_partitions}
+    warnings = []
+    for volume in volumes:
+        if not volume.whole_because:
+            continue
+        partition = by_number.get(volume.partition)
+        what = partition_words(partition, volume) if partition else "The whole disk"
+        warnings.append(f"{what}: every byte is kept. {volume.whole_because}")
+    return tuple(warnings)

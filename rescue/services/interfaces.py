@@ -1,0 +1,104 @@
+"""What every face (CLI, TUI, unattended job) is given, as two small interfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Literal, Protocol
+
+from rescue.model.plan import Plan
+from rescue.model.progress import Event, Finished
+from rescue.model.survey import DiskSurvey, ImageSummary, Place
+from rescue.planning.request import BackupRequest, RestoreRequest
+
+
+class Job(Protocol):
+    """One run of a plan, in a process of its own; its journal is its interface."""
+
+    @property
+    def id(self) -> str:
+        """Name of the job, also of its folder."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Where the plan (``plan.json``) and the journal (``events.jsonl``) are."""
+        ...
+
+    @property
+    def plan(self) -> Plan:
+        """What is being run."""
+        ...
+
+    def events(self) -> list[Event]:
+        """The events since the last call on this object; does not block. The last one of a job is Finished."""
+        ...
+
+    def alive(self) -> bool:
+        """Whether the job's process still runs; does not block. A job that is not alive and left no Finished event has died."""
+        ...
+
+    def cancel(self) -> None:
+        """Ask the job to stop; it ends with a Finished event."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> Finished | None:
+        """Block until the job has ended; None when ``timeout`` (seconds) passed first."""
+        ...
+
+
+class Machine(Protocol):
+    """This machine: its disks, its places for images, and the jobs on it. Methods may take seconds; none of them asks."""
+
+    def survey(self) -> list[DiskSurvey]:
+        """The disks, the rescue medium included, sorted by path."""
+        ...
+
+    def survey_one(self, name: str) -> DiskSurvey:
+        """The disk that a person named (node, by-id name, ``serial:…``, file). Raises UsageError, RefusedError."""
+        ...
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` (from another thread) whenever a disk appears, goes or changes. Returns what ends it."""
+        ...
+
+    def places(self) -> list[Place]:
+        """Local file systems that may hold images, the rescue medium's own left out."""
+        ...
+
+    def open_place(self, place: Place, writable: bool) -> AbstractContextManager[Path]:
+        """Mount it (read-only unless ``writable``) as long as the context lasts. Raises RescueError."""
+        ...
+
+    def images(self, folder: Path) -> list[ImageSummary]:
+        """The images in a folder and, damaged or foreign, what looks like one; newest first. Raises RescueError."""
+        ...
+
+    def image(self, path: str) -> ImageSummary:
+        """One image. Raises DamagedError, UnsupportedError, FormatError, UsageError."""
+        ...
+
+    def plan_backup(self, source: DiskSurvey, store: str, request: BackupRequest) -> Plan:
+        """Raises RefusedError (no room is not known before; DEST on the source, DEST read-only, name taken)."""
+        ...
+
+    def plan_restore(self, image: str, target: DiskSurvey, request: RestoreRequest) -> Plan:
+        """Raises RefusedError: protected, too small by N bytes, sector size differs, holds the image."""
+        ...
+
+    def plan_verify(self, image: str, against: DiskSurvey | None = None) -> Plan:
+        """Raises as :meth:`image`; RefusedError when ``against`` cannot hold the same."""
+        ...
+
+    def start(self, plan: Plan) -> Job:
+        """Run the plan in a process of its own, which outlives this one."""
+        ...
+
+    def jobs(self) -> list[Job]:
+        """The jobs whose journals are still there, newest first."""
+        ...
+
+    def power(self, action: Literal["poweroff", "reboot"]) -> None:
+        """Switch this computer off or start it again. Raises RefusedError when it does not run from the rescue medium."""
+        ...

@@ -1,0 +1,157 @@
+"""This machine as it is: real disks, local folders, jobs in processes of their own."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final, Literal
+
+from rescue.devices.kernel import Kernel
+from rescue.devices.open import resolve
+from rescue.devices.protection import protections
+from rescue.devices.udev import list_disks, watch
+from rescue.devices.usage import stands_on
+from rescue.engine.survey import survey_disk
+from rescue.errors import RefusedError, RescueError
+from rescue.images.reader import open_image
+from rescue.jobs.folder import jobs_root
+from rescue.jobs.job import list_jobs
+from rescue.jobs.start import start
+from rescue.model.disk import Disk, Fingerprint
+from rescue.model.layout import Layout
+from rescue.model.plan import Plan
+from rescue.model.survey import DiskSurvey, ImageSummary, Place
+from rescue.planning.backup import StoreFacts, plan_backup
+from rescue.planning.request import BackupRequest, RestoreRequest
+from rescue.planning.restore import plan_restore
+from rescue.planning.verify import plan_verify
+from rescue.services.interfaces import Job
+from rescue.services.library import list_images
+from rescue.services.places import MountedPlace, filesystem_of, find_places
+from rescue.stores.address import local_path
+from rescue.stores.folder import FolderStore
+from rescue.system.run import run
+
+_SURVEY_SECONDS: Final = 30.0  # a dying disk may answer after minutes; the others are shown without it
+
+
+class LocalMachine:
+    """The Machine that every face gets outside of tests."""
+
+    def __init__(self, jobs: Path | None = None) -> None:
+        self._jobs = jobs or jobs_root(os.environ, os.geteuid())
+        self._kernel = Kernel()
+
+    def survey(self) -> list[DiskSurvey]:
+        """See Machine. Disks are read in parallel; one that does not answer is shown as unreadable."""
+        disks = list_disks()
+        found: dict[str, DiskSurvey] = {}
+
+        def look(disk: Disk) -> None:
+            found[disk.path] = _survey(disk)
+
+        threads = [threading.Thread(target=look, args=(disk,), daemon=True) for disk in disks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(_SURVEY_SECONDS)
+        return [found.get(disk.path) or _unreadable(disk, "It does not answer. It may be failing.") for disk in disks]
+
+    def survey_one(self, name: str) -> DiskSurvey:
+        """See Machine."""
+        return survey_disk(resolve(name))
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """See Machine."""
+        return watch(changed)
+
+    def places(self) -> list[Place]:
+        """See Machine."""
+        # The roomiest first: that is where backups are, not on the system's small boot partitions.
+        return sorted(find_places(self.survey(), self._kernel), key=lambda place: -place.size)
+
+    def open_place(self, place: Place, writable: bool) -> AbstractContextManager[Path]:
+        """See Machine."""
+        return MountedPlace(place, writable)
+
+    def images(self, folder: Path) -> list[ImageSummary]:
+        """See Machine."""
+        return list_images(FolderStore(folder))
+
+    def image(self, path: str) -> ImageSummary:
+        """See Machine."""
+        with open_image(local_path(path)) as image:
+            return image.summary()
+
+    def plan_backup(self, source: DiskSurvey, store: str, request: BackupRequest) -> Plan:
+        """See Machine."""
+        folder = FolderStore(local_path(store))
+        folder.check_writable()
+        names = folder.names()
+        devices, files = stands_on(self._kernel, str(folder.folder))
+        facts = StoreFacts(
+            folder=str(folder.folder),
+            free_bytes=folder.free_bytes,
+            names=frozenset(names),
+            busy=frozenset(folder.names_being_written()),
+            filesystem=filesystem_of(folder.folder, self._kernel),
+            disks=(*(f"/dev/{name}" for name in devices), *files),
+        )
+        return plan_backup(source, facts, request, host=socket.gethostname(), today=datetime.datetime.now().astimezone().date())
+
+    def plan_restore(self, image: str, target: DiskSurvey, request: RestoreRequest) -> Plan:
+        """See Machine."""
+        return plan_restore(self.image(image), self._protected_with(target, local_path(image)), request)
+
+    def _protected_with(self, survey: DiskSurvey, image: str) -> DiskSurvey:
+        """The survey with the protections of now, and with that of holding the image."""
+        return DiskSurvey(
+            survey.disk,
+            survey.layout,
+            survey.volumes,
+            survey.fingerprint,
+            tuple(protections(survey.disk, (image,))),
+            survey.is_rescue_medium,
+            survey.unreadable,
+        )
+
+    def plan_verify(self, image: str, against: DiskSurvey | None = None) -> Plan:
+        """See Machine."""
+        return plan_verify(self.image(image), against)
+
+    def start(self, plan: Plan) -> Job:
+        """See Machine."""
+        return start(plan, self._jobs)
+
+    def jobs(self) -> list[Job]:
+        """See Machine."""
+        return list(list_jobs(self._jobs))
+
+    def power(self, action: Literal["poweroff", "reboot"]) -> None:
+        """See Machine."""
+        words = Path("/proc/cmdline").read_text().split()
+        if "boot=live" not in words:
+            raise RefusedError("This computer does not run from the rescue medium.", "Switch it off in its own way.")
+        run(["systemctl", action])
+
+
+def _survey(disk: Disk) -> DiskSurvey:
+    try:
+        return survey_disk(disk)
+    except RescueError as error:
+        return _unreadable(disk, str(error))
+
+
+def _unreadable(disk: Disk, because: str) -> DiskSurvey:
+    return DiskSurvey(
+        disk=disk,
+        layout=Layout(disk.size, disk.logical_sector_size, "none"),
+        volumes=(),
+        fingerprint=Fingerprint(disk.path, disk.size, disk.serial, disk.wwn, disk.diskseq, ""),
+        unreadable=because,
+    )

@@ -1,0 +1,1 @@
+"""Places for named immutable objects. They know nothing of images."""

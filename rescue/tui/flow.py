@@ -1,0 +1,58 @@
+"""What a person has chosen so far on the way to a job, and the places that are mounted for it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rescue.model.plan import Plan
+from rescue.model.survey import DiskSurvey, ImageSummary, Place
+from rescue.services import BackupRequest, Machine
+
+FlowKind = Literal["backup", "restore", "verify"]
+
+FLOW_NAMES: dict[FlowKind, str] = {"backup": "Back up", "restore": "Restore", "verify": "Check an image"}
+
+
+class OpenedPlace:
+    """A place that is mounted as long as this is not closed."""
+
+    def __init__(self, machine: Machine, place: Place, writable: bool) -> None:
+        self.place = place
+        self._context: AbstractContextManager[Path] | None = machine.open_place(place, writable)
+        self.folder = self._context.__enter__()
+
+    def close(self) -> None:
+        """Give the place back. Raises RescueError; closing twice is allowed."""
+        context, self._context = self._context, None
+        if context is not None:
+            context.__exit__(None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One way through the screens. Each screen hands a new value to the next, so going back forgets."""
+
+    kind: FlowKind
+    opened: OpenedPlace | None = None
+    folder: Path | None = None
+    image: ImageSummary | None = None
+    source: DiskSurvey | None = None
+    target: DiskSurvey | None = None
+    request: BackupRequest = field(default_factory=BackupRequest)
+    plan: Plan | None = None
+
+    @property
+    def name(self) -> str:
+        """For the title bar."""
+        return FLOW_NAMES[self.kind]
+
+    @property
+    def place_title(self) -> str:
+        """Where the image is or goes, for people: a place and, below its top, the folder; or the path that was typed."""
+        if self.opened is None:
+            return str(self.folder or "")
+        inside = self.folder.relative_to(self.opened.folder) if self.folder else Path()
+        return self.opened.place.title + (f", in {inside}" if inside.parts else "")

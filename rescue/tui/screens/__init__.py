@@ -1,0 +1,1 @@
+"""One file per screen. A screen pushes the next one; Esc goes back."""

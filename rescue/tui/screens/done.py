@@ -1,0 +1,131 @@
+"""Done: the verdict, what was done and proved, what to do next, where the log is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from rescue.planning.words import plain
+from rescue.tui.describe import fact_words, job_words
+from rescue.tui.follow import Follower
+from rescue.tui.frame import HELP_KEY, Body, RescueScreen
+from rescue.tui.screens.leave import ask_to_leave
+from rescue.tui.screens.save_log import SaveLogScreen
+from rescue.tui.theme import BAD, GOOD, PLAIN, QUIET, STRONG, WARN
+from rescue.tui.widgets.bars import KeyHint
+from rescue.tui.widgets.button import PushButton
+from rescue.tui.widgets.lines import BLANK, Line, Lines
+
+_NEXT = {
+    "backup": "Keep the image's disk in a safe place. “Check an image” reads it again at any time.",
+    "restore": "Remove the rescue stick and restart. If the disk holds a system, the computer can start from it.",
+    "verify": "This image can be restored.",
+}
+_SAID_ELSEWHERE = frozenset({"died", "verified", "read_back", "uuid", "hash"})  # or only of use in the log
+
+
+def verdict_lines(follower: Follower) -> list[Line]:
+    """Everything that is known about a job that has ended."""
+    finished = follower.finished
+    if finished is None:
+        return []
+    facts = finished.facts
+    match finished.state:
+        case "succeeded" if facts.get("verified") or facts.get("read_back"):
+            lines, style = [Line("Done, and proved.", f"bold {GOOD}", "✓ ")], PLAIN
+        case "succeeded":
+            lines, style = [Line("Done. What was written was not read back.", f"bold {WARN}", "✓ ")], PLAIN
+        case "cancelled":
+            lines, style = [Line("Stopped.", f"bold {WARN}", "■ ")], WARN
+        case _:
+            lines, style = [Line("Failed.", BAD, "✗ ")], BAD
+    lines += [BLANK, Line(plain(finished.message), style)]
+    if finished.hint:
+        lines.append(Line(plain(finished.hint), PLAIN))
+    shown = [fact_words(name, value) for name, value in facts.items() if name not in _SAID_ELSEWHERE]
+    if shown:
+        lines.append(BLANK)
+        lines += [Line(fact, PLAIN, "  ✓ " if finished.state == "succeeded" else "  – ") for fact in shown]
+    warnings = [plain(message.text) for message in follower.messages if message.level == "warning"]
+    if warnings:
+        lines += [BLANK, Line("To know:", STRONG), *(Line(text, WARN, "  ⚠ ") for text in warnings)]
+    lines.append(BLANK)
+    if finished.state == "succeeded":
+        lines.append(Line(_NEXT[follower.job.plan.kind], PLAIN, "Next: ", STRONG))
+    lines.append(Line(f"{follower.job.folder}/events.jsonl", QUIET, "Log:  ", STRONG))
+    return lines
+
+
+class DoneScreen(RescueScreen):
+    """The verdict of one job."""
+
+    HELP = (
+        "“Done, and proved” is only shown after what was written was read back and compared.\n\n"
+        "S copies the log to a disk of your choice: it is gone after a restart otherwise. M shows all that the job said."
+    )
+    KEYS = (
+        HELP_KEY,
+        KeyHint("Esc", "Home", "screen.back"),
+        KeyHint("S", "Save the log", "screen.save"),
+        KeyHint("M", "All messages", "screen.messages"),
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "save", show=False),
+        Binding("m", "messages", show=False),
+        Binding("h", "back", show=False),
+    ]
+
+    def __init__(self, follower: Follower) -> None:
+        super().__init__()
+        self.follower = follower
+
+    def heading(self) -> str:
+        """The verdict, in a word."""
+        name = {"backup": "Back up", "restore": "Restore", "verify": "Check an image"}[self.follower.job.plan.kind]
+        state = self.follower.finished.state if self.follower.finished else ""
+        return f"{name}: " + {"succeeded": "Done", "cancelled": "Stopped"}.get(state, "Failed")
+
+    def content(self) -> Iterable[Widget]:
+        """The text, two buttons."""
+        yield Body(
+            Static(Content.styled(job_words(self.follower.job.plan), QUIET)),
+            Lines(verdict_lines(self.follower), name="verdict"),
+            name="text",
+        )
+        yield Horizontal(
+            PushButton("Home", name="home"),
+            PushButton("Save the log", name="save"),
+            PushButton("Restart or switch off", name="power"),
+            classes="row",
+        )
+
+    def on_mount(self) -> None:
+        """Home is the next thing."""
+        self.query_one("#home").focus()
+
+    @on(PushButton.Pressed, "#home")
+    def action_back(self) -> None:
+        """Home."""
+        self.rescue.go_home()
+
+    @on(PushButton.Pressed, "#save")
+    def action_save(self) -> None:
+        """Choose where."""
+        self.rescue.push_screen(SaveLogScreen(self.follower))
+
+    @on(PushButton.Pressed, "#power")
+    def _power(self) -> None:
+        ask_to_leave(self.rescue)
+
+    def action_messages(self) -> None:
+        """All that the job said."""
+        talk = [Line(plain(m.text), QUIET, "⚠ " if m.level == "warning" else "– ") for m in self.follower.messages]
+        said = [BLANK, Line("All messages:", STRONG), *(talk or [Line("There were none.", QUIET)])]
+        self.query_one("#verdict", Lines).show([*verdict_lines(self.follower), *said])

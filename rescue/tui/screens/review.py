@@ -1,0 +1,204 @@
+"""Review: the plan in sentences, what will be lost, how long, the equivalent command. Cancel has the focus."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Input, Static
+
+from rescue.errors import RescueError
+from rescue.model.plan import Plan
+from rescue.planning.words import plain
+from rescue.services import Machine, RestoreRequest
+from rescue.tui.describe import disk_details, disk_name, rough_duration
+from rescue.tui.flow import Flow
+from rescue.tui.follow import Follower
+from rescue.tui.frame import BACK_KEY, HELP_KEY, Body, RescueScreen
+from rescue.tui.screens.running import RunningScreen
+from rescue.tui.theme import BAD, GOOD, PLAIN, QUIET, STRONG, WARN
+from rescue.tui.widgets.bars import KeyHint
+from rescue.tui.widgets.button import PushButton
+from rescue.tui.widgets.lines import BLANK, Line, Lines
+from rescue.units import human_size
+
+_START = {"backup": "Start the backup", "restore": "Erase and restore", "verify": "Start the check"}
+
+
+def make_plan(machine: Machine, flow: Flow) -> Plan:
+    """The machine's plan for what was chosen. Raises RescueError."""
+    if flow.kind == "backup" and flow.source is not None:
+        return machine.plan_backup(flow.source, str(flow.folder or Path("/")), flow.request)
+    if flow.image is None:
+        raise RescueError("No image was chosen.")
+    if flow.kind == "restore" and flow.target is not None:
+        return machine.plan_restore(flow.image.path, flow.target, RestoreRequest())
+    return machine.plan_verify(flow.image.path)
+
+
+def plan_lines(plan: Plan) -> list[Line]:
+    """Everything that the plan says, in the order of importance."""
+    lines: list[Line] = []
+    if plan.losses:
+        lines.append(Line("This will be erased:", BAD, "⚠ "))
+        lines += [Line(plain(loss), WARN, "  ✗ ") for loss in plan.losses]
+        lines.append(BLANK)
+    if plan.warnings:
+        lines += [Line(plain(warning), WARN, "⚠ ") for warning in plan.warnings]
+        lines.append(BLANK)
+    lines.append(Line("What will be done:", STRONG))
+    lines += [Line(plain(sentence), PLAIN, f"  {number}. ") for number, sentence in enumerate(plan.sentences, 1)]
+    lines.append(BLANK)
+    lines.append(Line(rough_duration(plan.estimated_bytes, plan.target or plan.source), PLAIN, "Time:    ", STRONG))
+    if plan.command:
+        lines.append(Line(plain(shlex.join(plan.command)), QUIET, "Command: ", STRONG))
+    return lines
+
+
+class ReviewScreen(RescueScreen):
+    """The last screen before anything is done."""
+
+    HELP = (
+        "Nothing has been done yet. Read what will happen and, above all, what will be erased.\n\n"
+        "To restore, go to the field with Tab, type the last four characters of the disk's serial as shown, and press Enter. "
+        "That is how the wrong disk is kept safe. Cancel or Esc goes back and changes nothing."
+    )
+    KEYS = (
+        HELP_KEY,
+        BACK_KEY,
+        KeyHint("Tab", "Next field", "app.focus_next"),
+        KeyHint("PgDn", "More text", "screen.scroll_body(1)"),
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "app.focus_next", show=False),
+        Binding("up", "app.focus_previous", show=False),
+    ]
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__()
+        self._flow = flow
+        self._plan: Plan | None = None
+        self._starting = False
+
+    def heading(self) -> str:
+        """What for."""
+        return f"{self._flow.name}: Review"
+
+    def content(self) -> Iterable[Widget]:
+        """Text, the typed confirmation where something is overwritten, two buttons."""
+        yield Body(Lines([Line("Making the plan …", QUIET)], name="plan"), name="text")
+        if self._flow.target is not None:
+            disk = self._flow.target.disk
+            who = f"{disk_name(disk)}, {human_size(disk.size)}"
+            yield Static(
+                Content.assemble(
+                    ("Target: ", QUIET),
+                    (who, STRONG),
+                    (f", {disk_details(disk, self.app.size.width - len(who) - 14)}", QUIET),
+                ),
+                classes="note",
+            )
+            what = "serial" if disk.serial.strip() else "name"
+            with_label = Static(Content.styled(f"Last four characters of its {what}:", PLAIN), classes="label", id="ask")
+            yield Horizontal(
+                with_label,
+                Input(placeholder="····", id="confirmation", max_length=8),
+                Static("", id="verdict"),
+                classes="row",
+                id="confirm",
+            )
+        yield Horizontal(
+            PushButton("Cancel", name="cancel"),
+            PushButton(_START[self._flow.kind], name="start", disabled=True),
+            classes="row",
+        )
+
+    def on_mount(self) -> None:
+        """Cancel has the focus; the plan is made in a thread."""
+        self.query_one("#cancel").focus()
+        machine, flow = self.rescue.machine, self._flow
+        self.in_thread(lambda: make_plan(machine, flow), self._planned)
+
+    def failed(self, error: RescueError) -> None:
+        """Refused: the reason stays on the screen."""
+        self._starting = False
+        if self._plan is None:
+            lines = [
+                Line("This cannot be done.", BAD, "✗ "),
+                BLANK,
+                Line(plain(error.message), PLAIN),
+                Line(plain(error.hint), QUIET),
+            ]
+            self.query_one("#plan", Lines).show(lines)
+            for row in self.query("#confirm"):
+                row.display = False
+            self.query_one("#start").display = False
+        else:
+            super().failed(error)
+
+    def _planned(self, plan: Plan) -> None:
+        self._plan = plan
+        self.query_one("#plan", Lines).show(plan_lines(plan))
+        self._allow()
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether there is a plan and, where something is overwritten, the right characters were typed."""
+        if self._plan is None:
+            return False
+        if self._plan.target is None:
+            return True
+        typed = "".join(field.value for field in self.query(Input)).strip()
+        return bool(typed) and typed.casefold() == self._plan.target.confirmation.strip().casefold()
+
+    def _allow(self) -> None:
+        self.query_one("#start", PushButton).disabled = not self.confirmed
+        self.query_one("#start", PushButton).refresh()
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        self._allow()
+        complete = (
+            self._plan is not None
+            and self._plan.target is not None
+            and len(event.value.strip()) >= len(self._plan.target.confirmation)
+        )
+        words = (
+            Content.styled(" ✓ right, Enter starts", GOOD)
+            if self.confirmed
+            else Content.styled(" ✗ not this disk", BAD)
+            if complete
+            else Content("")
+        )
+        self.query_one("#verdict", Static).update(words)
+
+    @on(Input.Submitted)
+    @on(PushButton.Pressed, "#start")
+    def _start(self) -> None:
+        if not self.confirmed or self._plan is None or self._starting:
+            return
+        self._starting = True
+        flow = replace(self._flow, plan=self._plan)
+        self.rescue.start(self._plan, flow.opened, self._started, self._not_started)
+
+    def _started(self, follower: Follower) -> None:
+        self.rescue.go_home()
+        self.rescue.push_screen(RunningScreen(follower))
+
+    def _not_started(self, error: RescueError) -> None:
+        if self.is_attached:
+            self.failed(error)
+        else:
+            self.rescue.say_failed(error)
+
+    @on(PushButton.Pressed, "#cancel")
+    def _cancel(self) -> None:
+        self.action_back()

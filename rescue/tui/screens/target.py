@@ -1,0 +1,103 @@
+"""Onto which disk? Only possible targets can be chosen; the others say why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from textual import on
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from rescue.model.survey import DiskSurvey
+from rescue.tui.describe import disk_details, disk_headline, disk_name, image_date, image_origin, target_obstacle
+from rescue.tui.flow import Flow
+from rescue.tui.frame import RescueScreen
+from rescue.tui.screens.review import ReviewScreen
+from rescue.tui.theme import QUIET, STRONG, WARN
+from rescue.tui.widgets.choices import Choice, Choices
+from rescue.tui.widgets.disk_panel import map_content
+from rescue.units import human_size
+
+
+def disk_choice(survey: DiskSurvey, obstacle: str, width: int) -> Choice:
+    """Model, size and serial; the map; what is on it, or why it cannot be chosen."""
+    mark = "– " if obstacle else "● "
+    size = f"  {human_size(survey.disk.size)}" if survey.disk.size else ""
+    head = f"{mark}{disk_name(survey.disk)}{size}"
+    last = (f"✗ {obstacle}", WARN) if obstacle else (f"now on it: {disk_headline(survey)}", QUIET)
+    text = Content.assemble(
+        head,
+        (f"  {disk_details(survey.disk, width - len(head) - 6)}\n", QUIET),
+        "  ",
+        map_content(survey, max(width - 6, 20)),
+        "\n  ",
+        last,
+    )
+    return Choice(survey.disk.path, text, not obstacle)
+
+
+class TargetScreen(RescueScreen):
+    """Choose the disk that is overwritten."""
+
+    HELP = (
+        "Everything on the disk that you choose here is replaced by the image. Nothing is written yet: the next screen shows "
+        "what would be lost and asks for the last four characters of the disk's serial, which is printed on its label.\n\n"
+        "A disk that cannot be chosen says why: it is too small, it holds the image, it is in use, or Rescue runs from it."
+    )
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__()
+        self._flow = flow
+
+    def heading(self) -> str:
+        """What for."""
+        return "Restore: Onto which disk?"
+
+    def content(self) -> Iterable[Widget]:
+        """What is restored, the disks."""
+        image = self._flow.image
+        if image is not None:
+            words = Content.assemble(("Image of ", QUIET), (f"{image_date(image)}  {image_origin(image)}", STRONG))
+            yield Static(words, classes="gap")
+        yield Static("", id="state", classes="note")
+        yield Choices()
+
+    def on_mount(self) -> None:
+        """The survey on the Home screen may be older than the mount of the place: look again."""
+        self.disks_changed()
+        self.rescue.survey()
+
+    def on_resize(self) -> None:
+        """The maps are as wide as the screen."""
+        self.disks_changed()
+
+    def _obstacle(self, survey: DiskSurvey) -> str:
+        opened = self._flow.opened
+        if opened is not None and (opened.place.disk.path, opened.place.disk.serial) == (survey.disk.path, survey.disk.serial):
+            return "holds the image"
+        return target_obstacle(survey, self._flow.image)
+
+    def disks_changed(self) -> None:
+        """Show the disks that are there now: the possible ones first, and of those the blank ones, where nothing can be lost."""
+        if self.rescue.surveys is None:
+            self.query_one("#state", Static).update(Content.styled("Looking for disks …", QUIET))
+            return
+        width = self.size.width
+        found = [(survey, self._obstacle(survey)) for survey in self.rescue.surveys]
+        found.sort(key=lambda pair: (bool(pair[1]), disk_headline(pair[0]) != "blank"))
+        choices = [disk_choice(survey, obstacle, width) for survey, obstacle in found]
+        self.query_one(Choices).show(choices)
+        state = (
+            ""
+            if any(choice.enabled for choice in choices)
+            else "No disk can take this image. Plug in another one: it appears here."
+        )
+        self.query_one("#state", Static).update(Content.styled(state, WARN))
+        self.query_one("#state", Static).display = bool(state)
+
+    @on(Choices.OptionSelected)
+    def _chosen(self, event: Choices.OptionSelected) -> None:
+        target = next(survey for survey in self.rescue.surveys or [] if survey.disk.path == event.option_id)
+        self.rescue.push_screen(ReviewScreen(replace(self._flow, target=target)))

@@ -1,0 +1,113 @@
+"""The command as a person runs it: a process of its own, with a folder of its own for its jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from rescue.jobs.job import FolderJob, Process, list_jobs
+from rescue.model.progress import Finished, Progress
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Rescue:
+    """Runs ``rescue`` with jobs in ``jobs``."""
+
+    jobs: Path
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start a command and do not wait for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "rescue", *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "RESCUE_JOBS": str(self.jobs)},
+            start_new_session=True,
+        )
+
+    def finish(self, process: subprocess.Popen[str], timeout: float = 120) -> Result:
+        """Wait for a command."""
+        out, err = process.communicate(timeout=timeout)
+        assert "Traceback" not in err, err
+        return Result(process.returncode, out, err)
+
+    def __call__(self, *arguments: str | Path) -> Result:
+        """Run a command to its end."""
+        return self.finish(self.start(*arguments))
+
+    def ok(self, *arguments: str | Path) -> Result:
+        """Run a command that must succeed."""
+        result = self(*arguments)
+        assert result.code == 0, result
+        return result
+
+    def job(self) -> FolderJob:
+        """The newest job; waits until there is one."""
+        deadline = time.monotonic() + 30
+        while True:
+            found = list_jobs(self.jobs)
+            if found:
+                return found[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def wait_for_bytes(self, step: int, minimum: int) -> FolderJob:
+        """The newest job, once its step number ``step`` has done that many bytes. Fails when it ends before."""
+        job = self.job()
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for event in job.events():
+                assert not isinstance(event, Finished), event
+                if isinstance(event, Progress) and (event.index, event.done) >= (step, minimum):
+                    return FolderJob(job.folder)
+            time.sleep(0.005)
+        raise AssertionError("the job did not get that far")
+
+    def pid(self, job: FolderJob) -> int:
+        """The process of a job; waits until it is written down."""
+        deadline = time.monotonic() + 10
+        while not (job.folder / "process.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return msgspec.json.decode((job.folder / "process.json").read_bytes(), type=Process).pid
+
+    def forget(self) -> None:
+        """Remove the folders of jobs that have ended."""
+        for job in list_jobs(self.jobs):
+            assert not job.alive()
+            for file in job.folder.iterdir():
+                file.unlink()
+            job.folder.rmdir()
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content(image: Path) -> str:
+    """SHA-256 of what a stock decoder makes of an image."""
+    with subprocess.Popen(["zstd", "-dcq", str(image)], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        found = hashlib.file_digest(child.stdout, "sha256").hexdigest()  # type: ignore[arg-type]
+    assert child.returncode == 0
+    return found

@@ -1,0 +1,129 @@
+"""A machine out of recorded values, for the command line."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from rescue.errors import UsageError
+from rescue.model.disk import Protection
+from rescue.model.plan import Plan
+from rescue.model.progress import Event, Finished
+from rescue.model.survey import DiskSurvey, ImageSummary, Place
+from rescue.planning.backup import StoreFacts, plan_backup
+from rescue.planning.restore import plan_restore
+from rescue.planning.verify import plan_verify
+from rescue.services import BackupRequest, Job, RestoreRequest
+from rescue.units import GIB
+from tests.unit.planning.machines import BLANK_SURVEY, IMAGE, LAPTOP_SURVEY, STICK, fingerprint
+
+STICK_SURVEY = DiskSurvey(
+    STICK,
+    replace(BLANK_SURVEY.layout, size=STICK.size),
+    (),
+    fingerprint(STICK),
+    (Protection("the rescue system runs from it", "Choose another disk."),),
+    is_rescue_medium=True,
+)
+
+
+class RecordedJob:
+    """A job that says what it was told to, a few events at a time."""
+
+    def __init__(self, plan: Plan, events: list[Event], on_cancel: list[Event]) -> None:
+        self.plan = plan
+        self.id = "recorded"
+        self.folder = Path("/run/rescue/jobs/recorded")
+        self._events = events
+        self._on_cancel = on_cancel
+        self.cancelled = 0
+
+    def events(self) -> list[Event]:
+        """One event at a time."""
+        return [self._events.pop(0)] if self._events else []
+
+    def alive(self) -> bool:
+        """As long as there is something to say."""
+        return bool(self._events)
+
+    def cancel(self) -> None:
+        """Say what was recorded for this case."""
+        self.cancelled += 1
+        self._events[:] = self._on_cancel
+
+    def wait(self, timeout: float | None = None) -> Finished | None:
+        """Not used by the command line."""
+        raise AssertionError(timeout)
+
+
+class RecordedMachine:
+    """Disks and one image; jobs say what ``events`` holds."""
+
+    def __init__(self, events: list[Event] | None = None, on_cancel: list[Event] | None = None) -> None:
+        self.surveys = [LAPTOP_SURVEY, STICK_SURVEY, BLANK_SURVEY]
+        self.events: list[Event] = events or [Finished("succeeded", 0, "It is done.")]
+        self.on_cancel: list[Event] = on_cancel or []
+        self.started: list[RecordedJob] = []
+        self.store = StoreFacts("/mnt/usb", 500 * GIB)
+
+    def survey(self) -> list[DiskSurvey]:
+        """See Machine."""
+        return self.surveys
+
+    def survey_one(self, name: str) -> DiskSurvey:
+        """See Machine."""
+        for survey in self.surveys:
+            if survey.disk.path == name:
+                return survey
+        raise UsageError(f"There is no disk {name}.")
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """See Machine."""
+        return lambda: None
+
+    def places(self) -> list[Place]:
+        """See Machine."""
+        return []
+
+    def open_place(self, place: Place, writable: bool) -> AbstractContextManager[Path]:
+        """See Machine."""
+        return nullcontext(Path(place.folder))
+
+    def images(self, folder: Path) -> list[ImageSummary]:
+        """See Machine."""
+        damaged = ImageSummary(f"{folder}/old.img.zst", "old.img.zst", 7, problem="It is not complete.", problem_exit_code=4)
+        return [IMAGE, damaged]
+
+    def image(self, path: str) -> ImageSummary:
+        """See Machine."""
+        return replace(IMAGE, path=path)
+
+    def plan_backup(self, source: DiskSurvey, store: str, request: BackupRequest) -> Plan:
+        """See Machine."""
+        return plan_backup(source, replace(self.store, folder=store), request, host="h", today=datetime.date(2026, 11, 22))
+
+    def plan_restore(self, image: str, target: DiskSurvey, request: RestoreRequest) -> Plan:
+        """See Machine."""
+        return plan_restore(self.image(image), target, request)
+
+    def plan_verify(self, image: str, against: DiskSurvey | None = None) -> Plan:
+        """See Machine."""
+        return plan_verify(self.image(image), against)
+
+    def start(self, plan: Plan) -> Job:
+        """See Machine."""
+        job = RecordedJob(plan, list(self.events), list(self.on_cancel))
+        self.started.append(job)
+        return job
+
+    def jobs(self) -> list[Job]:
+        """See Machine."""
+        return list(self.started)
+
+    def power(self, action: Literal["poweroff", "reboot"]) -> None:
+        """See Machine."""
+        raise AssertionError(action)

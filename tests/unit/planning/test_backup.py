@@ -1,0 +1,101 @@
+"""A backup is planned with a name of its own, and what is unusual is said before it begins."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+
+import pytest
+
+from rescue.errors import RefusedError, UsageError
+from rescue.model.disk import Disk
+from rescue.model.plan import CaptureDisk, Plan, VerifyImage
+from rescue.planning.backup import StoreFacts, plan_backup
+from rescue.planning.names import default_name, with_suffix
+from rescue.planning.request import BackupRequest
+from rescue.units import GIB
+from tests.unit.planning.machines import LAPTOP, LAPTOP_SURVEY
+
+TODAY = datetime.date(2026, 11, 22)
+STORE = StoreFacts("/mnt/usb", 500 * GIB)
+NAME = "samsung-ssd-980-2026-11-22.img.zst"
+
+
+def plan(store: StoreFacts = STORE, request: BackupRequest | None = None) -> Plan:
+    return plan_backup(LAPTOP_SURVEY, store, request or BackupRequest(), host="laptop", today=TODAY)
+
+
+def test_an_image_is_written_and_then_checked() -> None:
+    capture, verify = plan().steps
+    assert isinstance(capture, CaptureDisk)
+    assert isinstance(verify, VerifyImage)
+    assert (capture.source, capture.store, capture.name) == (LAPTOP, "/mnt/usb", NAME)
+    assert verify.image == f"/mnt/usb/{NAME}"
+    assert plan().target is None
+    assert plan().command == ("rescue", "backup", "/dev/nvme0n1", "/mnt/usb")
+
+
+def test_the_command_says_what_was_chosen() -> None:
+    made = plan(request=BackupRequest("x", 9, "before the update", verify=False))
+    assert made.command[4:] == ("--name", "x", "--level", "9", "--comment", "before the update", "--no-verify")
+    assert len(made.steps) == 1
+
+
+def test_a_volume_that_is_kept_whole_says_why() -> None:
+    assert "Partition 2, Microsoft reserved, 16.0 MiB: every byte is kept. Its content is not known." in plan().warnings
+
+
+def test_problems_of_the_layout_are_said() -> None:
+    survey = replace(LAPTOP_SURVEY, layout=replace(LAPTOP_SURVEY.layout, problems=("The backup GPT is damaged.",)))
+    made = plan_backup(survey, STORE, BackupRequest(), host="laptop", today=TODAY)
+    assert "The backup GPT is damaged." in made.warnings
+
+
+def test_little_room_and_fat_are_warnings() -> None:
+    warnings = " ".join(plan(StoreFacts("/mnt/usb", 100 * GIB, filesystem="vfat")).warnings)
+    assert "100.0 GiB free for 210.0 GiB" in warnings
+    assert "no file of 4 GiB or more" in warnings
+
+
+def test_the_store_may_not_be_on_the_source() -> None:
+    with pytest.raises(RefusedError, match="the disk that is to be backed up"):
+        plan(replace(STORE, disks=("/dev/sda", "/dev/nvme0n1")))
+
+
+def test_names_that_are_taken() -> None:
+    with pytest.raises(RefusedError, match="exists already"):
+        plan(replace(STORE, names=frozenset({"x.img.zst"})), BackupRequest(name="x"))
+    with pytest.raises(RefusedError, match="Another backup is writing"):
+        plan(replace(STORE, busy=frozenset({"x.img.zst"})), BackupRequest(name="x"))
+    made = plan(replace(STORE, names=frozenset({NAME}), busy=frozenset({NAME.replace("22.", "22-2.")})))
+    assert isinstance(made.steps[0], CaptureDisk)
+    assert made.steps[0].name == "samsung-ssd-980-2026-11-22-3.img.zst"
+
+
+@pytest.mark.parametrize("level", [20, -3])
+def test_levels_that_do_not_exist(level: int) -> None:
+    with pytest.raises(UsageError, match="compression level"):
+        plan(request=BackupRequest(level=level))
+
+
+def test_a_disk_that_cannot_be_read_is_not_begun() -> None:
+    with pytest.raises(RefusedError, match="does not answer"):
+        plan_backup(replace(LAPTOP_SURVEY, unreadable="It does not answer."), STORE, BackupRequest(), host="h", today=TODAY)
+
+
+@pytest.mark.parametrize(
+    ("disk", "host", "name"),
+    [
+        (Disk("/data/old machine.raw", 1, is_file=True), "h", "old-machine-2026-11-22.img.zst"),
+        (Disk("/dev/vda", 1), "Büro-PC", "b-ro-pc-2026-11-22.img.zst"),
+        (Disk("/dev/vda", 1), "", "disk-2026-11-22.img.zst"),
+        (Disk("/dev/sda", 1, model="../../etc/passwd\n"), "h", "etc-passwd-2026-11-22.img.zst"),
+    ],
+)
+def test_default_names(disk: Disk, host: str, name: str) -> None:
+    assert default_name(disk, host, TODAY, ()) == name
+
+
+@pytest.mark.parametrize("given", ["x", "x.img", "x.zst", "x.img.zst"])
+def test_the_suffix_is_added_once(given: str) -> None:
+    assert with_suffix(given) == "x.img.zst"

@@ -1,0 +1,35 @@
+"""A folder is listed by content; what cannot be used says why."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rescue.errors import UsageError
+from rescue.services.library import list_images
+from rescue.stores.folder import FolderStore
+
+
+def test_foreign_and_damaged_things_are_listed_with_their_problem(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "a.img.zst.partial").write_bytes(b"x")
+    (tmp_path / "empty.img.zst").touch()
+    (tmp_path / "disk.qcow2").write_bytes(b"QFI\xfb" + bytes(1000))
+    clonezilla = tmp_path / "old-img"
+    clonezilla.mkdir()
+    (clonezilla / "clonezilla-img").write_text("saved")
+    for number, name in enumerate(("empty.img.zst", "disk.qcow2", "old-img")):
+        os.utime(tmp_path / name, (1_700_000_000 + number, 1_700_000_000 + number))
+    found = list_images(FolderStore(tmp_path))
+    assert [i.name for i in found] == ["old-img", "disk.qcow2", "empty.img.zst"]
+    assert all(i.problem and i.problem_exit_code for i in found)
+    assert "Clonezilla" in found[0].problem
+    assert found[2].created == "2023-11-14T22:13:20Z"
+
+
+def test_an_empty_folder_and_none(tmp_path: Path) -> None:
+    assert list_images(FolderStore(tmp_path)) == []
+    with pytest.raises(UsageError):
+        list_images(FolderStore(tmp_path / "missing"))

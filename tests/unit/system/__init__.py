@@ -1,0 +1,1 @@
+"""The outside world at its edge: programs, files, devices."""

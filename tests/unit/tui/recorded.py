@@ -1,0 +1,282 @@
+"""A Machine that is a recording: nothing is read, nothing is written, jobs play events by a clock that is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rescue.errors import RefusedError, RescueError, UsageError
+from rescue.model.plan import CaptureDisk, DeployImage, Plan, ReadBack, Step, VerifyImage, WipeTarget, WriteTable
+from rescue.model.progress import Event, Finished, Message, Progress
+from rescue.model.survey import DiskSurvey, ImageSummary, Place
+from rescue.services import BackupRequest, Job, RestoreRequest
+from rescue.units import GIB, MIB, human_size
+from tests.unit.tui.recorded_disks import all_disks, all_images, all_places
+
+
+class Clock:
+    """Time that passes when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Seconds."""
+        return self.now
+
+
+@dataclass
+class RecordedJob:
+    """Plays ``script``: (seconds after its start, event)."""
+
+    id: str
+    folder: Path
+    plan: Plan
+    script: list[tuple[float, Event]]
+    clock: Callable[[], float]
+    started: float = 0.0
+    dies_at: float | None = None  # seconds after the start at which the process is gone without a verdict
+    cancelled: bool = False
+    _next: int = 0
+    _finished: bool = False
+
+    def events(self) -> list[Event]:
+        """Those whose time has come."""
+        due: list[Event] = []
+        if self.cancelled and not self._finished:
+            self._finished = True
+            return [Finished("cancelled", 130, "Stopped when told to.", "Run the same again to continue.")]
+        elapsed = self.clock() - self.started
+        while not self._finished and self._next < len(self.script) and self.script[self._next][0] <= elapsed:
+            if self.dies_at is not None and self.script[self._next][0] > self.dies_at:
+                break
+            due.append(self.script[self._next][1])
+            self._finished = isinstance(due[-1], Finished)
+            self._next += 1
+        return due
+
+    def alive(self) -> bool:
+        """Until its time has come."""
+        return not self._finished and (self.dies_at is None or self.clock() - self.started < self.dies_at)
+
+    def cancel(self) -> None:
+        """The next events are its end."""
+        self.cancelled = True
+
+    def wait(self, timeout: float | None = None) -> Finished | None:
+        """The verdict, if it is in the script's past."""
+        ends = [event for _, event in self.script if isinstance(event, Finished)]
+        return ends[-1] if self._finished and ends else None
+
+
+def play(
+    plan: Plan, rate: float, facts: dict[str, str | int | float | bool | list[str]], message: str
+) -> list[tuple[float, Event]]:
+    """A script: each step that moves data takes its bytes at about ``rate`` a second, then a good end."""
+    script: list[tuple[float, Event]] = []
+    time = 0.0
+    moving = sum(not isinstance(step, WipeTarget | WriteTable) for step in plan.steps)
+    for index, step in enumerate(plan.steps):
+        total = 1 * MIB if isinstance(step, WipeTarget | WriteTable) else plan.estimated_bytes // moving
+        done = 0
+        script.append((time, Progress(step.title, index, 0, total)))
+        script.append((time, Message("info", f"{step.title}.")))
+        while done < total:
+            now = rate * (0.7 + 0.3 * ((int(time) * 7919) % 13) / 12)
+            time += 1.0 if total > rate else 0.2
+            done = min(int(done + now), total)
+            script.append((time, Progress(step.title, index, done, total, now, (total - done) / rate)))
+    script.append((time + 0.5, Finished("succeeded", 0, message, "", facts)))
+    return script
+
+
+_VERDICTS = {
+    "backup": "The disk is backed up. The image was read again and every hash in it is right.",
+    "restore": "The image is restored. Everything was read back from the disk and is right.",
+    "verify": "The image is whole: every hash in it is right.",
+}
+
+
+@dataclass
+class RecordedMachine:
+    """See Machine."""
+
+    clock: Callable[[], float]
+    disks: list[DiskSurvey] = field(default_factory=all_disks)
+    place_list: list[Place] = field(default_factory=all_places)
+    folder: Path = Path("/nowhere")  # what a mounted place looks like
+    image_list: list[ImageSummary] | None = None
+    refuse: RescueError | None = None  # raised by open_place and the plans
+    die_at: float | None = None
+    stop_events_at: float | None = None
+    rate: float = 400.0 * MIB
+    mounted: list[tuple[str, bool]] = field(default_factory=list)
+    started: list[RecordedJob] = field(default_factory=list)
+    powered: list[str] = field(default_factory=list)
+    changed: Callable[[], None] | None = None
+
+    def survey(self) -> list[DiskSurvey]:
+        """See Machine."""
+        return list(self.disks)
+
+    def survey_one(self, name: str) -> DiskSurvey:
+        """See Machine."""
+        for disk in self.disks:
+            if disk.disk.path == name:
+                return disk
+        raise UsageError(f"There is no disk {name}.")
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """See Machine."""
+        self.changed = changed
+
+        def end() -> None:
+            self.changed = None
+
+        return end
+
+    def places(self) -> list[Place]:
+        """See Machine."""
+        return list(self.place_list)
+
+    def open_place(self, place: Place, writable: bool) -> AbstractContextManager[Path]:
+        """See Machine."""
+        if self.refuse is not None:
+            raise self.refuse
+        return self._mount(place, writable)
+
+    @contextmanager
+    def _mount(self, place: Place, writable: bool) -> Iterator[Path]:
+        self.mounted.append((place.device, writable))
+        try:
+            yield self.folder
+        finally:
+            self.mounted.remove((place.device, writable))
+
+    def images(self, folder: Path) -> list[ImageSummary]:
+        """See Machine."""
+        return all_images(str(folder)) if self.image_list is None else self.image_list
+
+    def image(self, path: str) -> ImageSummary:
+        """See Machine."""
+        for image in self.images(Path(path).parent):
+            if image.path == path:
+                return image
+        raise UsageError(f"There is no image {path}.")
+
+    def plan_backup(self, source: DiskSurvey, store: str, request: BackupRequest) -> Plan:
+        """See Machine."""
+        if self.refuse is not None:
+            raise self.refuse
+        name = f"{request.name or 'laptop-2026-11-22'}.img.zst"
+        steps: list[Step] = [CaptureDisk("Write the image", source.disk, store, name, request.level, request.comment)]
+        if request.verify:
+            steps.append(VerifyImage("Check the image", f"{store}/{name}"))
+        return Plan(
+            "backup",
+            tuple(steps),
+            (
+                f"Back up {source.disk.title}, {human_size(source.disk.size)}, to {name}.",
+                f"Read {human_size(source.used_bytes)} of data; free space is left out.",
+                "Read the finished image again and compare every hash.",
+            ),
+            command=("rescue", "backup", source.disk.path, store, "--name", name),
+            source=source.disk,
+            estimated_bytes=source.used_bytes * (2 if request.verify else 1),
+        )
+
+    def plan_restore(self, image: str, target: DiskSurvey, request: RestoreRequest) -> Plan:
+        """See Machine."""
+        if self.refuse is not None:
+            raise self.refuse
+        found = self.image(image)
+        if found.disk is not None and found.disk.size > target.disk.size:
+            raise RefusedError(f"{target.disk.title} is too small.")
+        losses = tuple(
+            f"Partition {volume.partition}, {volume.identity.type}, {human_size(volume.used_bytes)} used"
+            for volume in target.volumes
+        )
+        path = target.disk.path
+        return Plan(
+            "restore",
+            (
+                WipeTarget("Remove old signatures", path),
+                DeployImage("Write the data", image, path),
+                WriteTable("Write the partition table", image, path),
+                ReadBack("Read back and compare", image, path),
+            ),
+            (
+                f"Restore {found.name} onto {target.disk.title}.",
+                "Remove the partition tables and signatures that are on the target now.",
+                f"Write {human_size(found.used_bytes)} of data.",
+                "Write the partition table last, its second copy at the end of this bigger disk.",
+                "Read everything back from the disk and compare its hashes.",
+            ),
+            losses,
+            ("The target is bigger than the original: 465.8 GiB of it stay without a partition.",),
+            ("rescue", "restore", image, path),
+            target.fingerprint,
+            target.disk,
+            estimated_bytes=found.used_bytes * 2,
+        )
+
+    def plan_verify(self, image: str, against: DiskSurvey | None = None) -> Plan:
+        """See Machine."""
+        found = self.image(image)
+        return Plan(
+            "verify",
+            (VerifyImage("Check the image", image),),
+            (f"Check {found.name}: read {human_size(found.stored_size)} and compare every hash in it.",),
+            command=("rescue", "verify", image),
+            estimated_bytes=found.stored_size,
+        )
+
+    def start(self, plan: Plan) -> Job:
+        """See Machine."""
+        facts: dict[str, str | int | float | bool | list[str]] = {}
+        if plan.kind == "restore":
+            facts |= {
+                "target": plan.target.path if plan.target else "",
+                "read_back": True,
+                "read_back_bytes": plan.estimated_bytes // 2,
+            }
+        elif any(isinstance(step, VerifyImage) for step in plan.steps):
+            facts |= {"verified": True, "verified_bytes": plan.estimated_bytes // (2 if plan.kind == "backup" else 1)}
+        facts["seconds"] = 961.5
+        job = RecordedJob(
+            f"2026-11-22-{len(self.started) + 1:03d}",
+            Path("/run/rescue/jobs") / f"2026-11-22-{len(self.started) + 1:03d}",
+            plan,
+            play(plan, self.rate, facts, _VERDICTS[plan.kind]),
+            self.clock,
+            self.clock(),
+            self.die_at,
+        )
+        if self.stop_events_at is not None:
+            job.script = [(at, event) for at, event in job.script if at <= self.stop_events_at]
+        self.started.append(job)
+        return job
+
+    def jobs(self) -> list[Job]:
+        """See Machine."""
+        return list(reversed(self.started))
+
+    def power(self, action: Literal["poweroff", "reboot"]) -> None:
+        """See Machine."""
+        self.powered.append(action)
+
+
+def main() -> None:
+    """Show the interface on this terminal with the recorded machine, for looking at it: ``python -m tests.unit.tui.recorded``."""
+    import time
+
+    from rescue.tui.app import run_tui
+
+    run_tui(RecordedMachine(time.monotonic, folder=Path("/tmp"), rate=4 * GIB))
+
+
+if __name__ == "__main__":
+    main()

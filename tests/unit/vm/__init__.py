@@ -1,0 +1,1 @@
+"""The test bench itself, as far as it needs no machine."""
