@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rescue.devices.table import read_layout
-from rescue.engine.frames import place
 from rescue.engine.proof import prove
 from rescue.engine.reading import read_extents
 from rescue.engine.survey import map_disk
 from rescue.errors import DamagedError
+from rescue.images.frames import place
 from rescue.images.reader import ImageReader
 from rescue.model.disk import Disk
 from rescue.model.extents import ExtentMap

@@ -12,12 +12,13 @@ from types import TracebackType
 from typing import Final, NamedTuple, NoReturn
 
 from rescue.devices.table import head_end, read_layout, tables_for
-from rescue.engine.frames import FrameDecoder, FrameUse, Stored, StoredBuffers, place, uses
 from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.engine.proof import prove
 from rescue.engine.regions import tail_of
+from rescue.engine.stored import Stored, StoredBuffers
 from rescue.errors import DamagedError, RefusedError
 from rescue.images.format import Row, RowKind
+from rescue.images.frames import FrameDecoder, FrameUse, place, uses
 from rescue.images.reader import ImageReader
 from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from rescue.engine.frames import FrameDecoder, FrameUse, Stored, StoredBuffers, uses
 from rescue.engine.pipeline import Buffers, run_ordered, worker_count
+from rescue.engine.stored import Stored, StoredBuffers
 from rescue.errors import DamagedError
 from rescue.images.format import (
     HEADER_SIZE,
@@ -17,6 +17,7 @@ from rescue.images.format import (
     TRAILER_SIZE,
     zero_frame,
 )
+from rescue.images.frames import FrameDecoder, FrameUse, uses
 from rescue.images.reader import ImageReader
 from rescue.model.progress import CancelToken, Message
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import zstandard
 from blake3 import blake3
 
-from rescue.engine.pipeline import Buffers
 from rescue.errors import DamagedError
 from rescue.images.format import MAX_FRAME, Row, RowKind
 from rescue.images.reader import ImageReader
@@ -52,36 +51,6 @@ def _use(chunks: list[Row]) -> FrameUse:
     return FrameUse(first.frame_offset, first.frame_length, first.frame_content, tuple(chunks))
 
 
-class Stored(NamedTuple):
-    """A frame as it is in the file, in a lent buffer."""
-
-    frame: memoryview
-    buffer: memoryview
-
-
-class StoredBuffers:
-    """Reads frames from the file into a fixed number of buffers, so that no memory comes and goes."""
-
-    def __init__(self, image: ImageReader, count: int) -> None:
-        self._image = image
-        # What cannot be compressed grows a little; anything longer was not written by a sane writer.
-        self._size = image.header.frame_limit + image.header.frame_limit // 128 + 1024
-        self._buffers = Buffers(count, self._size)
-
-    def read(self, use: FrameUse) -> Stored:
-        """Read a frame; waits for a buffer. Raises DamagedError, SourceReadError."""
-        if use.length > self._size:
-            raise _damaged(self._image, use.chunks[0], "is longer than it can be")
-        buffer = self._buffers.lend()
-        frame = buffer[: use.length]
-        self._image.source.pread_into(frame, use.offset)
-        return Stored(frame, buffer)
-
-    def give_back(self, stored: Stored) -> None:
-        """The frame is not needed any more."""
-        self._buffers.give_back(stored.buffer)
-
-
 class FrameDecoder:
     """Decompresses frames into lent buffers. One object for each thread."""
 
@@ -104,13 +73,13 @@ class FrameDecoder:
                 if filled < use.content or reader.read(1):
                     raise zstandard.ZstdError("its content has another size than the index says")
         except zstandard.ZstdError as error:
-            raise _damaged(image, use.chunks[0], "cannot be decompressed") from error
+            raise damaged(image, use.chunks[0], "cannot be decompressed") from error
         for chunk in use.chunks:
             if blake3(content[chunk.in_frame : chunk.in_frame + chunk.length]).digest() != chunk.hash:
-                raise _damaged(image, chunk, "does not match its hash")
+                raise damaged(image, chunk, "does not match its hash")
 
 
-def _damaged(image: ImageReader, chunk: Row, what: str) -> DamagedError:
+def damaged(image: ImageReader, chunk: Row, what: str) -> DamagedError:
     where = place(image.manifest.layout, chunk.start)
     return DamagedError(f"{image.path} is damaged: the data for {where} {what}.", "Use another image of this disk.")
 
