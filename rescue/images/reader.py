@@ -27,7 +27,7 @@ from rescue.images.format import (
 )
 from rescue.images.manifest import Manifest
 from rescue.model.survey import ImageSummary
-from rescue.system.blockfile import FileSource
+from rescue.system.joined import files_of, open_source
 
 _MAX_SEGMENT = 128 << 20  # 2^20 rows of 64 bytes, and what an incompressible table adds
 _MAX_STORED_MANIFEST = 96 << 20
@@ -42,7 +42,7 @@ class ImageReader:
         """Raises UsageError (no such file), FormatError (no image), UnsupportedError, DamagedError."""
         self.path = str(path)
         _refuse_other_things(Path(path))
-        self.source = FileSource(path)
+        self.source = open_source(path)
         try:
             self.header = self._read_header()
             self.seek_table_offset, self.trailer = self._read_trailer()
@@ -147,13 +147,13 @@ def open_image(path: str | Path) -> ImageReader:
 
 
 def _refuse_other_things(path: Path) -> None:
-    if not path.exists():
+    if not any(file.exists() for file in files_of(path)):
         raise UsageError(f"{path} does not exist.")
     if path.is_dir():
         if (path / "clonezilla-img").exists() or (path / "parts").exists():
             raise FormatError(f"{path} is a Clonezilla image folder.", "This version restores its own images only.")
         raise FormatError(f"{path} is a folder, not an image.", "Name the image file in it.")
-    if not path.is_file() and not path.is_block_device():
+    if path.exists() and not path.is_file() and not path.is_block_device():
         raise FormatError(f"{path} is not a file.")
 
 
