@@ -1,4 +1,7 @@
-"""Capture: a disk into a full image. Reads by extents, hashes and compresses in parallel, writes in order."""
+"""Capture: a disk into an image. Reads by extents, hashes and compresses in parallel, writes in order.
+
+With a parent, chunks that its chain holds already are not stored again.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import datetime
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import NamedTuple
@@ -21,9 +24,11 @@ from rescue.engine.reading import read_extents
 from rescue.engine.regions import FRAME_SIZE, Region, Stretch, regions_of, stretches_of
 from rescue.engine.survey import map_disk
 from rescue.errors import SourceReadError
-from rescue.images.format import Header, RowKind, chunk_size_for
+from rescue.images.chain import Chain
+from rescue.images.format import Header, Kind, RowKind, chunk_size_for
+from rescue.images.known import KnownChunks
 from rescue.images.manifest import Manifest, RawTable, Statistics
-from rescue.images.writer import ChunkInFrame, ImageWriter, Output
+from rescue.images.writer import Chunk, ImageWriter, Output
 from rescue.model.disk import Disk
 from rescue.model.extents import ExtentMap
 from rescue.model.layout import Layout
@@ -47,14 +52,16 @@ class CaptureResult:
 
 class _Packed(NamedTuple):
     stretch: Stretch
-    stored: bytes | None
-    chunks: list[ChunkInFrame]
+    stored: bytes
+    chunks: list[Chunk]
 
 
 def capture_disk(
     disk: Disk,
     output: Output,
     *,
+    kind: Kind,
+    parent: str,
     level: int,
     comment: str,
     host: str,
@@ -63,12 +70,12 @@ def capture_disk(
     progress: Callable[[int, int], None],
     notify: Callable[[Message], None],
 ) -> CaptureResult:
-    """Write a full image of ``disk`` to ``output``. The disk is only read.
+    """Write an image of ``disk`` to ``output``; ``parent`` is the path of the image that one that is not full is made upon.
 
-    ``progress`` is told bytes done and bytes in all, of what is kept. Raises SourceReadError (named by partition),
-    TargetWriteError, CancelledError.
+    The disk is only read. ``progress`` is told bytes done and bytes in all, of what is kept. Raises SourceReadError (named
+    by partition), TargetWriteError, CancelledError; DamagedError, FormatError when the parent cannot be used.
     """
-    with FileSource(disk.path, direct=True) as source:
+    with FileSource(disk.path, direct=True, cached=True) as source, ExitStack() as stack:
         if not disk.is_file:
             # What was written through a partition's node is not in the whole disk's cache: stale pages would be imaged.
             source.drop_cache()
@@ -79,7 +86,11 @@ def capture_disk(
                 name = f"Partition {volume.partition}" if volume.partition else "The file system"
                 notify(Message("warning", f"{name} is kept whole ({human_size(volume.size)}): {volume.whole_because}"))
         disk = replace(disk, size=source.size)
-        capture = Capture(source, disk, layout, volumes, level)
+        known: KnownChunks | None = None
+        if kind is not Kind.FULL:
+            chain = stack.enter_context(Chain(parent))
+            known = KnownChunks(chain, only_full=kind is Kind.DIFFERENTIAL)
+        capture = Capture(source, disk, layout, volumes, level, kind, known)
         return capture.run(output, comment, host, created, token, progress)
 
 
@@ -87,13 +98,21 @@ class Capture:
     """One capture of a disk whose layout and used maps are known."""
 
     def __init__(
-        self, source: Source, disk: Disk, layout: Layout, volumes: Sequence[tuple[Volume, ExtentMap]], level: int
+        self,
+        source: Source,
+        disk: Disk,
+        layout: Layout,
+        volumes: Sequence[tuple[Volume, ExtentMap]],
+        level: int,
+        kind: Kind = Kind.FULL,
+        known: KnownChunks | None = None,
     ) -> None:
         self._source = source
         self._disk = disk
         self._layout = layout
         self._volumes = volumes
-        self._level = level
+        self._kind = kind
+        self._known = known
         self._chunk = chunk_size_for(disk.size)
         # More threads than cores: while one waits for the disk, the others compute.
         self._workers = worker_count() + 2
@@ -111,7 +130,7 @@ class Capture:
         identity = uuid.uuid4()
         header = Header(
             identity.bytes, self._disk.size, int(created.timestamp()), self._chunk, FRAME_SIZE,
-            self._disk.logical_sector_size, self._disk.physical_sector_size,
+            self._disk.logical_sector_size, self._disk.physical_sector_size, self._kind,
         )  # fmt: skip
         writer = ImageWriter(output, header)
         regions = regions_of(self._layout, self._volumes)
@@ -122,12 +141,9 @@ class Capture:
             nonlocal done
             token.check()
             stretch = packed.stretch
-            if packed.stored is None:
-                for chunk in packed.chunks:
-                    writer.add_empty(chunk.kind, chunk.length)
-            else:
-                began = time.monotonic()
-                writer.add_frame(packed.stored, packed.chunks)
+            began = time.monotonic()
+            writer.add(packed.chunks, packed.stored)
+            if packed.stored:
                 self._effort.written(began, time.monotonic())
             done += sum(extent.length for extent in stretch.extents)
             progress(done, total)
@@ -137,25 +153,27 @@ class Capture:
         run_ordered(stretches, self._pack, consume, workers=self._workers, window=2 * self._workers)
         used = sum(volume.used_bytes for volume, _ in self._volumes)
         manifest = Manifest(
-            format=1, tool=f"rescue {__version__}", uuid=str(identity), kind="full",
+            format=1, tool=f"rescue {__version__}", uuid=str(identity), kind=self._kind.word,
             created=created.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), comment=comment, host=host,
             disk=self._disk, layout=self._layout, volumes=tuple(volume for volume, _ in self._volumes),
             tables=tuple(RawTable(e.start, self._source.pread(e.length, e.start)) for e in self._layout.table),
             segments=(), statistics=Statistics(used_bytes=used),
+            chain=self._known.members if self._known else (), parent=self._known.members[0].uuid if self._known else "",
         )  # fmt: skip
         fingerprint = writer.finish(manifest)
         return CaptureResult(str(identity), used, writer.stored_size, fingerprint, manifest.volumes)
 
     def _pack(self, stretch: Stretch) -> _Packed:
         if not stretch.extents:
-            return _Packed(stretch, None, [ChunkInFrame(RowKind.HOLE, stretch.end - stretch.start)])
+            return _Packed(stretch, b"", [Chunk(RowKind.HOLE, stretch.end - stretch.start)])
         buffer = self._buffers.lend()
         try:
             self._read(stretch, buffer)
             chunks = self._hash(stretch, buffer)
-            if all(chunk.kind is not RowKind.DATA for chunk in chunks):
-                return _Packed(stretch, None, chunks)
-            return _Packed(stretch, self._effort.compress(buffer[: stretch.end - stretch.start]), chunks)
+            if all(chunk.kind is not RowKind.DATA or chunk.known for chunk in chunks):
+                return _Packed(stretch, b"", chunks)
+            length = stretch.end - stretch.start if self._kind is Kind.FULL else _gather_new(chunks, buffer)
+            return _Packed(stretch, self._effort.compress(buffer[:length]), chunks)
         finally:
             self._buffers.give_back(buffer)
 
@@ -166,8 +184,8 @@ class Capture:
         except SourceReadError as error:
             raise _named(error, self._disk, stretch.region) from error
 
-    def _hash(self, stretch: Stretch, buffer: memoryview) -> list[ChunkInFrame]:
-        chunks: list[ChunkInFrame] = []
+    def _hash(self, stretch: Stretch, buffer: memoryview) -> list[Chunk]:
+        chunks: list[Chunk] = []
         extents = iter(stretch.extents)
         extent = next(extents, None)
         for start in range(stretch.start, stretch.end, self._chunk):
@@ -175,13 +193,14 @@ class Capture:
             while extent is not None and extent.end <= start:
                 extent = next(extents, None)
             if extent is None or extent.start >= end:
-                chunks.append(ChunkInFrame(RowKind.HOLE, end - start))
+                chunks.append(Chunk(RowKind.HOLE, end - start))
                 continue
             digest = blake3(buffer[start - stretch.start : end - stretch.start]).digest()
             if digest == self._zeros(end - start):
-                chunks.append(ChunkInFrame(stretch.region.zero_kind, end - start))
+                chunks.append(Chunk(stretch.region.zero_kind, end - start))
             else:
-                chunks.append(ChunkInFrame(RowKind.DATA, end - start, digest))
+                known = self._known.find(digest, end - start) if self._known else None
+                chunks.append(Chunk(RowKind.DATA, end - start, digest, known))
         return chunks
 
     def _zeros(self, length: int) -> bytes:
@@ -189,6 +208,18 @@ class Capture:
         if digest is None:
             digest = self._zero_hash[length] = blake3(bytes(length)).digest()
         return digest
+
+
+def _gather_new(chunks: list[Chunk], buffer: memoryview) -> int:
+    """Move the chunks that are to be stored together at the start of the buffer; the bytes that they take there."""
+    position = gathered = 0
+    for chunk in chunks:
+        if chunk.kind is RowKind.DATA and chunk.known is None:
+            if gathered != position:
+                buffer[gathered : gathered + chunk.length] = buffer[position : position + chunk.length]
+            gathered += chunk.length
+        position += chunk.length
+    return gathered
 
 
 def _named(error: SourceReadError, disk: Disk, region: Region) -> SourceReadError:

@@ -11,8 +11,8 @@ from rescue.engine.proof import prove
 from rescue.engine.reading import read_extents
 from rescue.engine.survey import map_disk
 from rescue.errors import DamagedError
+from rescue.images.chain import Chain
 from rescue.images.frames import place
-from rescue.images.reader import ImageReader
 from rescue.model.disk import Disk
 from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken
@@ -31,7 +31,7 @@ def compare_with_disk(image_path: str, disk: Disk, *, token: CancelToken, progre
 
     Raises DamagedError that names the partitions that differ and the first difference.
     """
-    with ImageReader(image_path) as image, FileSource(disk.path) as source:
+    with Chain(image_path) as image, FileSource(disk.path) as source:
         if source.size < image.header.disk_size:
             raise DamagedError(f"{disk.title} is smaller than the disk in {image_path}: it cannot hold the same.")
         if not disk.is_file:
@@ -53,10 +53,10 @@ def compare_with_disk(image_path: str, disk: Disk, *, token: CancelToken, progre
         return CompareResult(compared)
 
 
-def _difference(image: ImageReader, disk: Disk, offsets: list[int]) -> str:
+def _difference(image: Chain, disk: Disk, offsets: list[int]) -> str:
     counts: Counter[str] = Counter()
     for offset in offsets:
-        number = next((p.number for p in image.manifest.layout.data_partitions if p.start <= offset < p.end), 0)
+        number = next((p.number for p in image.layout.data_partitions if p.start <= offset < p.end), 0)
         counts[f"partition {number}" if number else "outside of the partitions"] += 1
     where = ", ".join(f"{name}: {count} chunk{'s' if count > 1 else ''}" for name, count in sorted(counts.items()))
-    return f"{disk.title} differs from {image.path} ({where}). The first is {place(image.manifest.layout, offsets[0])}."
+    return f"{disk.title} differs from {image.path} ({where}). The first is {place(image.layout, offsets[0])}."

@@ -17,9 +17,9 @@ from rescue.engine.proof import prove
 from rescue.engine.regions import tail_of
 from rescue.engine.stored import Stored, StoredBuffers
 from rescue.errors import DamagedError, RefusedError
+from rescue.images.chain import Chain
 from rescue.images.format import Row, RowKind
 from rescue.images.frames import FrameDecoder, FrameUse, place, uses
-from rescue.images.reader import ImageReader
 from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken
 from rescue.model.source import MemorySink
@@ -43,13 +43,13 @@ class Deployment:
     """
 
     def __init__(self, image_path: str, target_path: str) -> None:
-        self._image = ImageReader(image_path)
+        self._image = Chain(image_path)
         try:
             self._sink = FileSink(target_path, direct=True)
         except BaseException:
             self._image.close()
             raise
-        self._layout = self._image.manifest.layout
+        self._layout = self._image.layout
         missing = self._image.header.disk_size - self._sink.size
         if missing > 0:
             self.close()
@@ -90,7 +90,7 @@ class Deployment:
         synced = 0
 
         def load() -> Iterator[tuple[FrameUse, Stored] | Row]:
-            for item in uses(image.rows()):
+            for item in uses(image):
                 token.check()
                 yield (item, stored_buffers.read(item)) if isinstance(item, FrameUse) else item
 
@@ -229,7 +229,7 @@ class Deployment:
 class _TablesOfImage:
     """The Source of a disk of which only the partition tables are there (from the manifest); zeros elsewhere."""
 
-    def __init__(self, image: ImageReader) -> None:
+    def __init__(self, image: Chain) -> None:
         self.size = image.header.disk_size
         self._tables = image.manifest.tables
 

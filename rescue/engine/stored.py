@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rescue.engine.pipeline import Buffers
+from rescue.images.chain import Chain
 from rescue.images.frames import FrameUse, damaged
-from rescue.images.reader import ImageReader
 
 
 class Stored(NamedTuple):
@@ -19,19 +19,21 @@ class Stored(NamedTuple):
 class StoredBuffers:
     """Reads frames from the file into a fixed number of buffers, so that no memory comes and goes."""
 
-    def __init__(self, image: ImageReader, count: int) -> None:
-        self._image = image
+    def __init__(self, chain: Chain, count: int) -> None:
+        self._chain = chain
         # What cannot be compressed grows a little; anything longer was not written by a sane writer.
-        self._size = image.header.frame_limit + image.header.frame_limit // 128 + 1024
+        self._size = chain.header.frame_limit + chain.header.frame_limit // 128 + 1024
         self._buffers = Buffers(count, self._size)
 
     def read(self, use: FrameUse) -> Stored:
         """Read a frame; waits for a buffer. Raises DamagedError, SourceReadError."""
         if use.length > self._size:
-            raise damaged(self._image, use.chunks[0], "is longer than it can be")
+            raise damaged(self._chain, use.chunks[0], "is longer than it can be")
+        file = self._chain.files[use.file]
+        assert file is not None  # a chain gives no DATA rows of files that it has not
         buffer = self._buffers.lend()
         frame = buffer[: use.length]
-        self._image.source.pread_into(frame, use.offset)
+        file.source.pread_into(frame, use.offset)
         return Stored(frame, buffer)
 
     def give_back(self, stored: Stored) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.engine.stored import Stored, StoredBuffers
 from rescue.errors import DamagedError
+from rescue.images.chain import Chain
 from rescue.images.format import (
     HEADER_SIZE,
     MAX_ZERO_FRAME,
@@ -17,14 +18,13 @@ from rescue.images.format import (
     TRAILER_SIZE,
     zero_frame,
 )
-from rescue.images.frames import FrameDecoder, FrameUse, uses
-from rescue.images.reader import ImageReader
+from rescue.images.frames import FrameDecoder, FrameUse, segment_uses
 from rescue.model.progress import CancelToken, Message
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """What was proved: every chunk's hash, and that the file is a seekable ``.zst`` of the disk. Sizes in bytes."""
+    """What was proved: every chunk's hash, and that a plain file is a seekable ``.zst`` of the disk. Sizes in bytes."""
 
     uuid: str
     fingerprint: str
@@ -39,11 +39,20 @@ class _ZeroFrame(NamedTuple):
 
 
 def verify_image(
-    path: str, *, token: CancelToken, progress: Callable[[int, int], None], notify: Callable[[Message], None]
+    path: str,
+    *,
+    own_only: bool = False,
+    token: CancelToken,
+    progress: Callable[[int, int], None],
+    notify: Callable[[Message], None],
 ) -> VerifyResult:
-    """Check an image completely. ``progress`` is told bytes of content. Raises DamagedError, FormatError, CancelledError."""
-    with ImageReader(path) as image:
+    """Check an image completely: its own file, and what its index points to in other files of its chain unless ``own_only``.
+
+    ``progress`` is told bytes of content. Raises DamagedError, FormatError, CancelledError.
+    """
+    with Chain(path) as image:
         statistics = image.manifest.statistics
+        expected = statistics.own_bytes if own_only else statistics.data_bytes
         done = 0
         chunks = 0
         workers = worker_count()
@@ -55,14 +64,14 @@ def verify_image(
             decoders.put(FrameDecoder())
 
         def load() -> Iterator[tuple[FrameUse, Stored] | _ZeroFrame]:
-            for item in _Walk(image).items():
+            for item in _Walk(image, own_only).items():
                 token.check()
                 yield (item, stored_buffers.read(item)) if isinstance(item, FrameUse) else item
 
         def check(loaded: tuple[FrameUse, Stored] | _ZeroFrame) -> FrameUse | None:
             if isinstance(loaded, _ZeroFrame):
-                expected = zero_frame(loaded.length)
-                if image.source.pread(len(expected), loaded.offset) != expected:
+                zeros = zero_frame(loaded.length)
+                if image.image.source.pread(len(zeros), loaded.offset) != zeros:
                     raise DamagedError(f"{path} is damaged: the zeros at byte {loaded.offset} of the file are none.")
                 return None
             use, stored = loaded
@@ -81,35 +90,40 @@ def verify_image(
             if use is not None:
                 done += sum(chunk.length for chunk in use.chunks)
                 chunks += len(use.chunks)
-                progress(done, max(statistics.data_bytes, done))
+                progress(done, max(expected, done))
 
-        progress(0, statistics.data_bytes)
+        progress(0, expected)
         run_ordered(load(), check, count, workers=workers, window=window)
-        if (done, chunks) != (statistics.data_bytes, statistics.chunks):
+        if done != expected or (chunks != statistics.chunks and not own_only):
             raise DamagedError(f"{path} is damaged: its manifest counts other chunks than its index holds.")
         return VerifyResult(
-            image.manifest.uuid, image.trailer.manifest_hash.hex(), done, chunks, image.header.disk_size
+            image.manifest.uuid, image.fingerprint, done, chunks, image.header.disk_size
         )  # fmt: skip
 
 
 class _Walk:
     """Goes through the file as a stock decoder does and holds every frame against the index and the seek table."""
 
-    def __init__(self, image: ImageReader) -> None:
-        self._image = image
-        self._entries = iter(image.seek_entries())
+    def __init__(self, chain: Chain, own_only: bool) -> None:
+        self._chain = chain
+        self._own_only = own_only
+        self._plain = chain.header.is_plain
+        self._entries = iter(chain.image.seek_entries())
         self._offset = 0  # in the file
         self._disk = 0  # a stock decoder has put out this many bytes
 
     def items(self) -> Iterator[FrameUse | _ZeroFrame]:
         """What is to be read and checked, in file order. Raises DamagedError when the frames do not follow each other."""
-        image = self._image
+        image = self._chain.image
         self._expect(SKIPPABLE_HEAD.size + HEADER_SIZE, 0)
         for number, entry in enumerate(image.manifest.segments):
-            for item in uses(image.segment_rows(number)):
-                if isinstance(item, FrameUse):
+            for item in segment_uses(self._chain.segment_rows(number)):
+                if isinstance(item, FrameUse) and not item.file:
                     yield from self._frame(item)
-            yield from self._zeros_up_to(entry.end)
+                elif isinstance(item, FrameUse) and not self._own_only:
+                    yield item
+            if self._plain:
+                yield from self._zeros_up_to(entry.end)
             if entry.offset != self._offset:
                 raise self._wrong()
             self._expect(SKIPPABLE_HEAD.size + entry.length, 0)
@@ -118,15 +132,19 @@ class _Walk:
             raise self._wrong()
         self._expect(SKIPPABLE_HEAD.size + trailer.manifest_length, 0)
         self._expect(SKIPPABLE_HEAD.size + TRAILER_SIZE, 0)
-        if self._offset != image.seek_table_offset or self._disk != image.header.disk_size or next(self._entries, None):
+        whole = self._disk == image.header.disk_size or not self._plain
+        if self._offset != image.seek_table_offset or not whole or next(self._entries, None):
             raise self._wrong()
 
     def _frame(self, use: FrameUse) -> Iterator[FrameUse | _ZeroFrame]:
-        start = use.chunks[0].start - use.chunks[0].in_frame
-        if any(chunk.start - chunk.in_frame != start for chunk in use.chunks):
-            raise self._wrong()
-        yield from self._zeros_up_to(start)
-        if use.offset != self._offset or self._disk != start:
+        if self._plain:
+            start = use.chunks[0].start - use.chunks[0].in_frame
+            if any(chunk.start - chunk.in_frame != start for chunk in use.chunks):
+                raise self._wrong()
+            yield from self._zeros_up_to(start)
+            if self._disk != start:
+                raise self._wrong()
+        if use.offset != self._offset:
             raise self._wrong()
         self._expect(use.length, use.content)
         yield use
@@ -145,6 +163,6 @@ class _Walk:
 
     def _wrong(self) -> DamagedError:
         return DamagedError(
-            f"{self._image.path} is damaged: its frames and its index do not agree near byte {self._offset} of the file.",
+            f"{self._chain.path} is damaged: its frames and its index do not agree near byte {self._offset} of the file.",
             "Use another image of this disk.",
         )

@@ -31,6 +31,8 @@ MAX_ZERO_FRAME: Final = 1 * GIB
 MAX_ROWS: Final = 1 << 20
 MAX_MANIFEST: Final = 64 * MIB
 HASH_SIZE: Final = 32
+MAX_ENCRYPTION: Final = 0
+MAX_FILES: Final = 1 << 16  # that one index can point into
 
 _HEADER = struct.Struct("<8sHHBBHIIIIQQ16s32s32s")
 _SEGMENT = struct.Struct("<8s16sIIQQ")
@@ -50,6 +52,20 @@ class RowKind(IntEnum):
     HOLE = 0
     ZERO = 1
     DATA = 2
+    BAD = 3  # belongs to something, but the source could not give it
+
+
+class Kind(IntEnum):
+    """What an image is (section 2)."""
+
+    FULL = 0
+    INCREMENTAL = 1
+    DIFFERENTIAL = 2
+
+    @property
+    def word(self) -> str:
+        """As the manifest and people have it."""
+        return self.name.lower()
 
 
 class Row(NamedTuple):
@@ -82,12 +98,13 @@ class Header:
     frame_limit: int
     logical_sector_size: int = 512
     physical_sector_size: int = 512
-    kind: int = 0
+    kind: Kind = Kind.FULL
+    encryption: int = 0
 
     def pack(self) -> bytes:
         """The payload."""
         body = _HEADER.pack(
-            TAG_HEADER, VERSION, HEADER_SIZE, self.kind, 0, 0, self.chunk_size, self.logical_sector_size,
+            TAG_HEADER, VERSION, HEADER_SIZE, self.kind, self.encryption, 0, self.chunk_size, self.logical_sector_size,
             self.physical_sector_size, self.frame_limit, self.disk_size, self.created, self.uuid, bytes(32), bytes(32),
         )  # fmt: skip
         return body[:-HASH_SIZE] + blake3(body[:-HASH_SIZE]).digest()
@@ -106,15 +123,19 @@ class Header:
         if len(payload) != HEADER_SIZE or blake3(payload[:-HASH_SIZE]).digest() != payload[-HASH_SIZE:]:
             raise DamagedError("The image's header is damaged.")
         _, _, _, kind, encryption, flags, chunk, logical, physical, limit, size, created, uuid, _, _ = _HEADER.unpack(payload)
-        if kind != 0 or encryption or flags:
+        if kind > Kind.DIFFERENTIAL or encryption > MAX_ENCRYPTION or flags:
             raise UnsupportedError(
-                "The image is incremental, encrypted or of a kind that this version does not know.",
-                "Use a newer version of this program.",
+                "The image is of a kind that this version does not know.", "Use a newer version of this program."
             )
         good_chunk = 64 * KIB <= chunk <= 16 * MIB and chunk & (chunk - 1) == 0
         if not good_chunk or logical not in (512, 4096) or not chunk <= limit <= MAX_FRAME or not 0 < size < 1 << 62:
             raise FormatError("The image's header holds impossible numbers.")
-        return Header(uuid, size, created, chunk, limit, logical, physical, kind)
+        return Header(uuid, size, created, chunk, limit, logical, physical, Kind(kind), encryption)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a stock decoder makes the disk of the file."""
+        return self.kind is Kind.FULL and not self.encryption
 
     @property
     def uuid_text(self) -> str:
@@ -164,13 +185,25 @@ class SegmentEntry:
     hash: str
 
 
+ROW_SIZE: Final = _ROW.size
+
+
+def pack_row(row: Row) -> bytes:
+    """A row as it is in a segment; where it is on the disk is implied there."""
+    return _ROW.pack(
+        row.kind, 0, row.file, row.in_frame, row.length, row.frame_offset, row.frame_length, row.frame_content, row.hash
+    )
+
+
+def unpack_row(table: bytes | bytearray, offset: int) -> Row:
+    """The reverse, with a start of 0, for rows that were checked before they were packed."""
+    kind, _, file, in_frame, length, frame_offset, frame_length, content, digest = _ROW.unpack_from(table, offset)
+    return Row(kind, 0, length, file, in_frame, frame_offset, frame_length, content, digest)
+
+
 def pack_segment(uuid: bytes, number: int, rows: list[Row]) -> bytes:
     """The payload of a segment; its last 32 bytes are its hash."""
-    table = b"".join(
-        _ROW.pack(
-            r.kind, 0, r.file, r.in_frame, r.length, r.frame_offset, r.frame_length, r.frame_content, r.hash
-        ) for r in rows
-    )  # fmt: skip
+    table = b"".join(map(pack_row, rows))
     head = _SEGMENT.pack(TAG_SEGMENT, uuid, number, len(rows), rows[0].start, rows[-1].end)
     body = head + zstandard.ZstdCompressor(level=3, write_content_size=True).compress(table)
     return body + blake3(body).digest()
@@ -193,7 +226,7 @@ def unpack_segment(payload: bytes, header: Header, number: int, entry: SegmentEn
 def _rows(table: bytes, header: Header, number: int, start: int, end: int) -> Iterator[Row]:
     position = start
     for kind, zero, file, in_frame, length, offset, frame_length, content, digest in _ROW.iter_unpack(table):
-        bad = zero or kind > RowKind.DATA or not 0 < length <= end - position
+        bad = zero or kind > RowKind.BAD or not 0 < length <= end - position
         if kind == RowKind.DATA:
             bad = (
                 bad

@@ -9,46 +9,47 @@ import zstandard
 from blake3 import blake3
 
 from rescue.errors import DamagedError
+from rescue.images.chain import Chain
 from rescue.images.format import MAX_FRAME, Row, RowKind
-from rescue.images.reader import ImageReader
 from rescue.model.layout import Layout
 
 _WINDOW_LIMIT = MAX_FRAME
 
 
 class FrameUse(NamedTuple):
-    """A frame and the DATA rows that it holds, in disk order."""
+    """A frame and the DATA rows of one segment that it holds, in disk order. ``file`` is the number of its file in the chain."""
 
+    file: int
     offset: int
     length: int
     content: int
     chunks: tuple[Row, ...]
 
 
-def uses(rows: Iterable[Row]) -> Iterator[FrameUse | Row]:
-    """Group DATA rows by their frame; other rows come as they are, at the latest before the next frame."""
-    chunks: list[Row] = []
+def uses(chain: Chain) -> Iterator[FrameUse | Row]:
+    """Each frame that the image needs, once a segment, in the order in which the disk needs them, and the rows that are no DATA.
+
+    In an incremental image chunks of several frames take turns on the disk: they are gathered, so that no frame is read twice.
+    """
+    for number in range(len(chain.manifest.segments)):
+        yield from segment_uses(chain.segment_rows(number))
+
+
+def segment_uses(rows: Iterable[Row]) -> Iterator[FrameUse | Row]:
+    """The same for the rows of one segment."""
+    gathered: dict[tuple[int, int, int, int], list[Row]] = {}
     for row in rows:
         if row.kind != RowKind.DATA:
             yield row
             continue
-        if chunks and not _same_frame(chunks[-1], row):
-            yield _use(chunks)
-            chunks = []
-        chunks.append(row)
-    if chunks:
-        yield _use(chunks)
-
-
-def _same_frame(one: Row, other: Row) -> bool:
-    return (one.file, one.frame_offset, one.frame_length, one.frame_content) == (
-        other.file, other.frame_offset, other.frame_length, other.frame_content,
-    )  # fmt: skip
-
-
-def _use(chunks: list[Row]) -> FrameUse:
-    first = chunks[0]
-    return FrameUse(first.frame_offset, first.frame_length, first.frame_content, tuple(chunks))
+        key = (row.file, row.frame_offset, row.frame_length, row.frame_content)
+        chunks = gathered.get(key)
+        if chunks is None:
+            gathered[key] = [row]
+        else:
+            chunks.append(row)
+    for key, chunks in gathered.items():
+        yield FrameUse(*key, tuple(chunks))
 
 
 class FrameDecoder:
@@ -57,7 +58,7 @@ class FrameDecoder:
     def __init__(self) -> None:
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_LIMIT)
 
-    def decode(self, image: ImageReader, use: FrameUse, stored: memoryview, buffer: memoryview) -> None:
+    def decode(self, chain: Chain, use: FrameUse, stored: memoryview, buffer: memoryview) -> None:
         """Fill ``buffer`` with the frame's content and check every chunk in it. Raises DamagedError."""
         content = buffer[: use.content]
         try:
@@ -73,15 +74,19 @@ class FrameDecoder:
                 if filled < use.content or reader.read(1):
                     raise zstandard.ZstdError("its content has another size than the index says")
         except zstandard.ZstdError as error:
-            raise damaged(image, use.chunks[0], "cannot be decompressed") from error
+            raise damaged(chain, use.chunks[0], "cannot be decompressed") from error
         for chunk in use.chunks:
             if blake3(content[chunk.in_frame : chunk.in_frame + chunk.length]).digest() != chunk.hash:
-                raise damaged(image, chunk, "does not match its hash")
+                raise damaged(chain, chunk, "does not match its hash")
 
 
-def damaged(image: ImageReader, chunk: Row, what: str) -> DamagedError:
-    where = place(image.manifest.layout, chunk.start)
-    return DamagedError(f"{image.path} is damaged: the data for {where} {what}.", "Use another image of this disk.")
+def damaged(chain: Chain, chunk: Row, what: str) -> DamagedError:
+    """The error for a chunk whose stored data are not right."""
+    where = place(chain.layout, chunk.start)
+    file = chain.files[chunk.file]
+    return DamagedError(
+        f"{file.path if file else chain.path} is damaged: the data for {where} {what}.", "Use another image of this disk."
+    )
 
 
 def place(layout: Layout, offset: int) -> str:

@@ -6,7 +6,7 @@ import msgspec
 import zstandard
 
 from rescue.errors import DamagedError, FormatError
-from rescue.images.format import MAX_MANIFEST, TAG_MANIFEST, Header, SegmentEntry, decompress_exactly
+from rescue.images.format import MAX_FILES, MAX_MANIFEST, TAG_MANIFEST, Header, Kind, SegmentEntry, decompress_exactly
 from rescue.model.disk import Disk
 from rescue.model.layout import Layout
 from rescue.model.volume import Volume
@@ -26,17 +26,27 @@ class Statistics(msgspec.Struct, frozen=True):
     data_bytes: int = 0
     zero_bytes: int = 0
     hole_bytes: int = 0
+    bad_bytes: int = 0
+    own_bytes: int = 0  # of data_bytes, those in this file; the rest is in other files of the chain
     stored_bytes: int = 0
     chunks: int = 0
     frames: int = 0
 
 
 class ChainMember(msgspec.Struct, frozen=True):
-    """Another file that rows of this image point into."""
+    """Another file of the chain. Rows say which one by its place in the list, from 1.
+
+    ``data_bytes`` is how much of the disk is in it; 0 when no row points into it, so that it is not needed.
+    ``name`` is what it was called; it is found by its UUID. ``keys`` opens it, in an encrypted image.
+    """
 
     uuid: str
     fingerprint: str
     name: str
+    kind: str
+    created: str
+    data_bytes: int
+    keys: str = ""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -56,6 +66,7 @@ class Manifest(msgspec.Struct, frozen=True):
     segments: tuple[SegmentEntry, ...]
     statistics: Statistics
     chain: tuple[ChainMember, ...] = ()
+    parent: str = ""  # UUID of the image that this one was made upon
 
     def pack(self) -> bytes:
         """The payload."""
@@ -100,6 +111,9 @@ def _check(manifest: Manifest, header: Header) -> None:
         or layout.sector_size != header.logical_sector_size
         or position != size
         or any(not 0 <= start <= end <= size for start, end in ranges)
-        or manifest.chain
+        or manifest.kind != header.kind.word
+        or bool(manifest.chain) != (header.kind is not Kind.FULL)
+        or len(manifest.chain) >= MAX_FILES
+        or len({manifest.uuid, *(member.uuid for member in manifest.chain)}) != len(manifest.chain) + 1
     ):
         raise FormatError("The image's manifest contradicts its header.")

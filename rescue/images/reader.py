@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from blake3 import blake3
 
@@ -35,8 +36,8 @@ _DAMAGED_HINT = "Use another image of this disk."
 _INCOMPLETE = "It was not finished, or its end was cut off. Use another image of this disk."
 
 
-class ImageReader:
-    """An open image: header, manifest, and on demand its rows and the bytes of its frames. A context manager."""
+class ImageFile:
+    """An open image file: its header and its trailer. A context manager."""
 
     def __init__(self, path: str | Path) -> None:
         """Raises UsageError (no such file), FormatError (no image), UnsupportedError, DamagedError."""
@@ -44,9 +45,7 @@ class ImageReader:
         _refuse_other_things(Path(path))
         self.source = open_source(path)
         try:
-            self.header = self._read_header()
-            self.seek_table_offset, self.trailer = self._read_trailer()
-            self.manifest = self._read_manifest()
+            self._open()
         except SourceReadError:
             self.source.close()
             raise
@@ -57,43 +56,30 @@ class ImageReader:
             self.source.close()
             raise
 
-    def segment_rows(self, number: int) -> Iterator[Row]:
-        """The rows of one segment. Raises DamagedError, FormatError, SourceReadError."""
-        entry = self.manifest.segments[number]
-        payload = self.read_segment(entry)
-        for row in unpack_segment(payload, self.header, number, entry):
-            if row.kind == RowKind.DATA and (row.file or row.frame_offset + row.frame_length > self.source.size):
-                raise FormatError(f"{self.path}: part {number} of its index points outside of the file.")
-            yield row
+    def _open(self) -> None:
+        self.header = self._read_header()
+        self.seek_table_offset, self.trailer = self._read_trailer()
 
-    def read_segment(self, entry: SegmentEntry) -> bytes:
-        """The payload of a segment. Raises DamagedError, SourceReadError."""
-        return self._read_skippable(entry.offset, entry.length, _MAX_SEGMENT)
+    @property
+    def name(self) -> str:
+        """The file's name, without its folder."""
+        return Path(self.path).name
 
-    def rows(self) -> Iterator[Row]:
-        """All rows, in disk order, one segment in memory at a time. Raises as :meth:`segment_rows`."""
-        for number in range(len(self.manifest.segments)):
-            yield from self.segment_rows(number)
+    @property
+    def fingerprint(self) -> str:
+        """BLAKE3 of the manifest, in hex."""
+        return self.trailer.manifest_hash.hex()
 
     def seek_entries(self) -> list[tuple[int, int]]:
         """The (compressed, decompressed) sizes of all frames before the seek table. Raises DamagedError."""
         length = self.source.size - self.seek_table_offset
         return list(unpack_seek_table(self.source.pread(length, self.seek_table_offset)))
 
-    def summary(self) -> ImageSummary:
-        """What a list shows of this image."""
-        manifest = self.manifest
-        return ImageSummary(
-            path=self.path, name=Path(self.path).name, stored_size=self.source.size, uuid=manifest.uuid, kind=manifest.kind,
-            created=manifest.created, comment=manifest.comment, host=manifest.host, disk=manifest.disk, layout=manifest.layout,
-            volumes=manifest.volumes, used_bytes=manifest.statistics.used_bytes, fingerprint=self.trailer.manifest_hash.hex(),
-        )  # fmt: skip
-
     def close(self) -> None:
         """Close the file."""
         self.source.close()
 
-    def __enter__(self) -> ImageReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -125,13 +111,6 @@ class ImageReader:
             raise DamagedError("The image's end belongs to another image.", _DAMAGED_HINT)
         return size - table, trailer
 
-    def _read_manifest(self) -> Manifest:
-        trailer = self.trailer
-        payload = self._read_skippable(trailer.manifest_offset, trailer.manifest_length, _MAX_STORED_MANIFEST)
-        if blake3(payload).digest() != trailer.manifest_hash:
-            raise DamagedError("The image's manifest is damaged.", _DAMAGED_HINT)
-        return Manifest.unpack(payload, self.header)
-
     def _read_skippable(self, offset: int, length: int, limit: int) -> bytes:
         if not 0 <= length <= limit or not 0 <= offset <= self.source.size - SKIPPABLE_HEAD.size - length:
             raise DamagedError("The image points outside of itself.", _DAMAGED_HINT)
@@ -139,6 +118,50 @@ class ImageReader:
         if SKIPPABLE_HEAD.unpack_from(frame) != (SKIPPABLE_MAGIC, length):
             raise DamagedError("A frame of the image is not where it should be.", _DAMAGED_HINT)
         return frame[SKIPPABLE_HEAD.size :]
+
+
+class ImageReader(ImageFile):
+    """An open image file with its manifest, and on demand its rows, as they are in this file."""
+
+    def _open(self) -> None:
+        super()._open()
+        self.manifest = self._read_manifest()
+
+    def segment_rows(self, number: int) -> Iterator[Row]:
+        """The rows of one segment. Raises DamagedError, FormatError, SourceReadError."""
+        entry = self.manifest.segments[number]
+        payload = self.read_segment(entry)
+        for row in unpack_segment(payload, self.header, number, entry):
+            if row.kind == RowKind.DATA:
+                inside = row.frame_offset + row.frame_length <= self.source.size
+                if row.file > len(self.manifest.chain) or (not row.file and not inside):
+                    raise FormatError(f"{self.path}: part {number} of its index points outside of the file.")
+            yield row
+
+    def read_segment(self, entry: SegmentEntry) -> bytes:
+        """The payload of a segment. Raises DamagedError, SourceReadError."""
+        return self._read_skippable(entry.offset, entry.length, _MAX_SEGMENT)
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, in disk order, one segment in memory at a time. Raises as :meth:`segment_rows`."""
+        for number in range(len(self.manifest.segments)):
+            yield from self.segment_rows(number)
+
+    def summary(self) -> ImageSummary:
+        """What a list shows of this image."""
+        manifest = self.manifest
+        return ImageSummary(
+            path=self.path, name=self.name, stored_size=self.source.size, uuid=manifest.uuid, kind=manifest.kind,
+            created=manifest.created, comment=manifest.comment, host=manifest.host, disk=manifest.disk, layout=manifest.layout,
+            volumes=manifest.volumes, used_bytes=manifest.statistics.used_bytes, fingerprint=self.fingerprint,
+        )  # fmt: skip
+
+    def _read_manifest(self) -> Manifest:
+        trailer = self.trailer
+        payload = self._read_skippable(trailer.manifest_offset, trailer.manifest_length, _MAX_STORED_MANIFEST)
+        if blake3(payload).digest() != trailer.manifest_hash:
+            raise DamagedError("The image's manifest is damaged.", _DAMAGED_HINT)
+        return Manifest.unpack(payload, self.header)
 
 
 def open_image(path: str | Path) -> ImageReader:

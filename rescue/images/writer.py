@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -35,20 +37,28 @@ class Output(Protocol):
         ...
 
 
-class ChunkInFrame(NamedTuple):
-    """A stretch of a frame's content, in order; together they cover it. ``hash`` is empty unless ``kind`` is DATA."""
+class Chunk(NamedTuple):
+    """The next bytes of the disk. ``hash`` is empty unless ``kind`` is DATA; ``known`` is the row of an equal chunk of the chain.
+
+    The file number of ``known`` is that of this image's chain.
+    """
 
     kind: RowKind
     length: int
     hash: bytes = b""
+    known: Row | None = None
 
 
 class ImageWriter:
-    """Appends runs of nothing and frames in disk order, then :meth:`finish`. Memory stays bounded by one segment."""
+    """Appends stretches of the disk in disk order, then :meth:`finish`. Memory stays bounded by one segment.
+
+    In a full image a frame holds the whole of its stretch, zeros where there is no data; in others only its new chunks.
+    """
 
     def __init__(self, output: Output, header: Header) -> None:
         self._output = output
         self._header = header
+        self._plain = header.is_plain
         self._offset = 0  # in the file
         self._disk = 0  # everything below is described by rows
         self._zeros = 0  # bytes of zeros that were described but not yet written
@@ -56,6 +66,7 @@ class ImageWriter:
         self._segments: list[SegmentEntry] = []
         self._seek: list[tuple[int, int]] = []
         self._counts = dict.fromkeys(RowKind, 0)
+        self._from_file: Counter[int] = Counter()  # bytes of data by the file that they are in
         self._chunks = 0
         self._frames = 0
         self._stored = 0
@@ -71,40 +82,42 @@ class ImageWriter:
         """The disk is described up to here."""
         return self._disk
 
-    def add_empty(self, kind: RowKind, length: int) -> None:
-        """Describe the next ``length`` bytes of the disk as ZERO or HOLE."""
-        if length:
-            self._add_row(kind, length)
-            self._zeros += length
-            self._maybe_end_segment()
-
-    def add_frame(self, stored: bytes, chunks: list[ChunkInFrame]) -> None:
-        """Append a data frame whose content is the next bytes of the disk, as ``chunks`` describe them."""
-        self._flush_zeros()
-        content = sum(chunk.length for chunk in chunks)
-        offset = self._offset
-        self._append(stored, content)
-        inside = 0
+    def add(self, chunks: Iterable[Chunk], stored: bytes = b"") -> None:
+        """Describe the next bytes of the disk, and append the frame that holds what is new of them, if anything is."""
+        chunks = tuple(chunks)
+        offset = content = inside = 0
+        if stored:
+            self._flush_zeros()
+            offset = self._offset
+            content = sum(chunk.length for chunk in chunks if self._is_in_frame(chunk))
+            self._append(stored, content)
+            self._frames += 1
+            self._stored += len(stored)
+        elif self._plain:
+            self._zeros += sum(chunk.length for chunk in chunks)
         for chunk in chunks:
-            if chunk.kind is RowKind.DATA:
-                row = Row(
-                    RowKind.DATA, self._disk, chunk.length, 0, inside, offset, len(stored), content, chunk.hash
-                )  # fmt: skip
-                self._rows.append(row)
-                self._counts[RowKind.DATA] += chunk.length
-                self._disk += chunk.length
-                self._chunks += 1
-            else:
+            if chunk.kind is not RowKind.DATA:
                 self._add_row(chunk.kind, chunk.length)
-            inside += chunk.length
-        self._frames += 1
-        self._stored += len(stored)
+            else:
+                row = chunk.known or Row(chunk.kind, 0, chunk.length, 0, inside, offset, len(stored), content, chunk.hash)
+                self._rows.append(row._replace(start=self._disk))
+                self._from_file[row.file] += chunk.length
+                self._advance(RowKind.DATA, chunk.length)
+            inside += chunk.length if self._is_in_frame(chunk) else 0
         self._maybe_end_segment()
+
+    def _is_in_frame(self, chunk: Chunk) -> bool:
+        return self._plain or (chunk.kind is RowKind.DATA and chunk.known is None)
+
+    def _advance(self, kind: RowKind, length: int) -> None:
+        self._counts[kind] += length
+        self._disk += length
+        self._chunks += kind is RowKind.DATA
 
     def finish(self, manifest: Manifest) -> str:
         """Write segment, manifest, trailer and seek table; return the fingerprint (hex).
 
-        The members of ``manifest`` that only the writer knows (segments, statistics but its used bytes) are filled in here.
+        What only the writer knows (segments, statistics but its used bytes, what is in which file) is filled in here.
         """
         if self._disk != self._header.disk_size:
             raise ValueError(f"the disk was described up to {self._disk}, not {self._header.disk_size}")
@@ -112,9 +125,13 @@ class ImageWriter:
         statistics = Statistics(
             used_bytes=manifest.statistics.used_bytes, data_bytes=self._counts[RowKind.DATA],
             zero_bytes=self._counts[RowKind.ZERO], hole_bytes=self._counts[RowKind.HOLE],
+            bad_bytes=self._counts[RowKind.BAD], own_bytes=self._from_file[0],
             stored_bytes=self._stored, chunks=self._chunks, frames=self._frames,
         )  # fmt: skip
-        whole = msgspec.structs.replace(manifest, segments=tuple(self._segments), statistics=statistics)
+        chain = tuple(
+            msgspec.structs.replace(member, data_bytes=self._from_file[number]) for number, member in enumerate(manifest.chain, 1)
+        )
+        whole = msgspec.structs.replace(manifest, segments=tuple(self._segments), statistics=statistics, chain=chain)
         payload = whole.pack()
         digest = blake3(payload).digest()
         trailer = Trailer(self._header.uuid, self._offset, len(payload), digest)
@@ -139,8 +156,7 @@ class ImageWriter:
             self._rows[-1] = Row(kind, last.start, last.length + length)
         else:
             self._rows.append(Row(kind, self._disk, length))
-        self._counts[kind] += length
-        self._disk += length
+        self._advance(kind, length)
 
     def _flush_zeros(self) -> None:
         while self._zeros:

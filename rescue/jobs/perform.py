@@ -11,6 +11,7 @@ from rescue.engine.capture import capture_disk
 from rescue.engine.compare import compare_with_disk
 from rescue.engine.deploy import Deployment
 from rescue.engine.verify import verify_image
+from rescue.images.format import Kind
 from rescue.jobs.execute import Facts
 from rescue.jobs.guard import check_source, check_target
 from rescue.jobs.reporter import Reporter
@@ -40,7 +41,9 @@ class EngineSteps:
             case VerifyImage():
                 if self._plan.kind == "backup":
                     _forget_cached(step.image)
-                result = verify_image(step.image, token=token, progress=reporter.progress, notify=reporter.message)
+                result = verify_image(
+                    step.image, own_only=step.own_only, token=token, progress=reporter.progress, notify=reporter.message
+                )
                 return {"image": step.image, "verified": True, "verified_bytes": result.checked_bytes}
             case CompareDisk():
                 same = compare_with_disk(step.image, step.disk, token=token, progress=reporter.progress)
@@ -65,6 +68,8 @@ class EngineSteps:
             result = capture_disk(
                 step.source,
                 writer,
+                kind=Kind[step.kind.upper()],
+                parent=step.parent,
                 level=step.level,
                 comment=step.comment,
                 host=self._host,

@@ -8,9 +8,11 @@ import msgspec
 
 from rescue.model.disk import Disk, Fingerprint
 
+ImageKind: TypeAlias = Literal["full", "incremental", "differential"]
+
 
 class CaptureDisk(msgspec.Struct, frozen=True, tag="capture-disk"):
-    """Write a full image of the source into the store. Writes nothing to the source."""
+    """Write an image of the source into the store. Writes nothing to the source."""
 
     title: str
     source: Disk
@@ -18,13 +20,16 @@ class CaptureDisk(msgspec.Struct, frozen=True, tag="capture-disk"):
     name: str  # file name in the store, with its suffix: "laptop-2026-11-22.img.zst"
     level: int = 0  # zstd's, 1 to 19; 0: chosen frame by frame, as hard as the destination's speed allows
     comment: str = ""
+    kind: ImageKind = "full"
+    parent: str = ""  # path of the image that an incremental or differential one is made upon
 
 
 class VerifyImage(msgspec.Struct, frozen=True, tag="verify-image"):
-    """Read the stored image again and check every hash in it."""
+    """Read the stored image again and check every hash in it; with ``own_only`` not what its chain holds in other files."""
 
     title: str
     image: str  # path of the image
+    own_only: bool = False
 
 
 class WipeTarget(msgspec.Struct, frozen=True, tag="wipe-target"):

@@ -100,15 +100,17 @@ class _OpenFile:
 class FileSource(_OpenFile):
     """A disk or a file, opened read-only, as a Source. A context manager.
 
-    ``direct`` reads from the medium and not from the page cache, where alignment allows.
+    ``direct`` reads from the medium and not from the page cache, where alignment allows; with ``cached`` what is in the
+    cache already is taken from there.
     """
 
-    def __init__(self, path: str | Path, *, direct: bool = False) -> None:
+    def __init__(self, path: str | Path, *, direct: bool = False, cached: bool = False) -> None:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise RescueError(f"Cannot open {path}: {error.strerror}.") from error
         super().__init__(path, fd, os.O_RDONLY if direct else None)
+        self._cached = cached and self._direct_fd >= 0
 
     def pread(self, length: int, offset: int) -> bytes:
         """See Source."""
@@ -126,8 +128,8 @@ class FileSource(_OpenFile):
     def pread_into(self, buffer: memoryview, offset: int) -> None:
         """See Source."""
         check_range(self._size, offset, len(buffer))
-        done = 0
-        fd = self._fd_for(offset, len(buffer))
+        done = self._from_cache(buffer, offset) if self._cached else 0
+        fd = self._fd_for(offset + done, len(buffer) - done)
         while done < len(buffer):
             try:
                 got = os.preadv(fd, [buffer[done:]], offset + done)
@@ -147,6 +149,18 @@ class FileSource(_OpenFile):
                     len(buffer) - done,
                 )
             done += got
+
+    def _from_cache(self, buffer: memoryview, offset: int) -> int:
+        """Copy what the page cache holds, without waiting for the medium; how many bytes at the start of ``buffer`` it was."""
+        done = 0
+        try:
+            while done < len(buffer) and (got := os.preadv(self._fd, [buffer[done:]], offset + done, os.RWF_NOWAIT)):
+                done += got
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EOPNOTSUPP, errno.EIO):
+                raise
+            self._cached = self._cached and error.errno != errno.EOPNOTSUPP
+        return done
 
     def drop_cache(self, start: int = 0, length: int = 0) -> None:
         """Make later reads come from the medium: drop the kernel's clean cached pages (all of them when length is 0)."""

@@ -116,7 +116,7 @@ def test_segment_round_trip(kinds: list[tuple[RowKind, int]]) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        Row(3, 0, 10),
+        Row(4, 0, 10),
         Row(RowKind.DATA, 0, 256 * KIB + 1, 0, 0, 300, 10, 8 * MIB, bytes(32)),
         Row(RowKind.DATA, 0, 100, 0, 0, 300, 10, 8 * MIB + 1, bytes(32)),
         Row(RowKind.DATA, 0, 100, 0, 1, 300, 10, 100, bytes(32)),

@@ -1,0 +1,204 @@
+"""An image with the files that its index points into: found, checked and opened before anything is done with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rescue.errors import DamagedError, FormatError, RescueError
+from rescue.images.format import HEADER_SIZE, SKIPPABLE_HEAD, TAG_HEADER, Header, Row, RowKind
+from rescue.images.manifest import ChainMember, Manifest
+from rescue.images.reader import ImageFile, ImageReader
+from rescue.model.layout import Layout
+from rescue.units import human_size
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A file of the chain that cannot be used: why, as the end of a sentence, and what it costs of each part of the disk."""
+
+    member: ChainMember
+    why: str
+    costs: tuple[tuple[str, int], ...]
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        costs = ", ".join(f"{human_size(size)} of {where}" for where, size in self.costs)
+        member = self.member
+        return f"The {member.kind} image {member.name} (made {member.created}) {self.why}. It costs {costs}."
+
+
+class Chain:
+    """An open image and the files of its chain. A context manager.
+
+    ``files[row.file]`` is the file that holds a row's frame; None for one that cannot be used and one that is not needed.
+    """
+
+    def __init__(self, path: str | Path, *, incomplete: bool = False) -> None:
+        """Raises as ImageReader; DamagedError when a file of the chain is missing or another one, unless ``incomplete``."""
+        self.image = ImageReader(path)
+        self._members: list[ImageFile | None] = []
+        self.losses: tuple[Loss, ...] = ()
+        try:
+            self._open_members()
+            if self.losses and not incomplete:
+                raise DamagedError(
+                    f"{self.path} cannot be used: {' '.join(loss.sentence for loss in self.losses)}",
+                    f"Put the missing files into {Path(self.path).parent}, or use another image.",
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def path(self) -> str:
+        """Of the image itself."""
+        return self.image.path
+
+    @property
+    def header(self) -> Header:
+        """Of the image itself."""
+        return self.image.header
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the image itself."""
+        return self.image.manifest
+
+    @property
+    def layout(self) -> Layout:
+        """Of the disk in the image."""
+        return self.image.manifest.layout
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the image itself, in hex. It covers all data, also that in other files."""
+        return self.image.fingerprint
+
+    @property
+    def files(self) -> tuple[ImageFile | None, ...]:
+        """By the numbers that rows use; 0 is the image itself."""
+        return (self.image, *self._members)
+
+    def segment_rows(self, number: int) -> Iterator[Row]:
+        """The rows of one segment, those that a missing file holds as BAD. Raises DamagedError, FormatError, SourceReadError."""
+        files = self.files
+        for row in self.image.segment_rows(number):
+            if row.kind != RowKind.DATA or not row.file:
+                yield row
+                continue
+            file = files[row.file]
+            if file is None:
+                if not self.manifest.chain[row.file - 1].data_bytes:
+                    raise FormatError(f"{self.path}: part {number} of its index points into a file that it does not need.")
+                yield Row(RowKind.BAD, row.start, row.length)
+                continue
+            if row.frame_offset + row.frame_length > file.source.size:
+                raise FormatError(f"{self.path}: part {number} of its index points outside of {file.path}.")
+            yield row
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, in disk order, one segment in memory at a time. Raises as :meth:`segment_rows`."""
+        for number in range(len(self.manifest.segments)):
+            yield from self.segment_rows(number)
+
+    def _open_members(self) -> None:
+        folder = Folder(Path(self.path).parent)
+        failed: dict[int, str] = {}
+        for number, member in enumerate(self.manifest.chain, 1):
+            file: ImageFile | None = None
+            if member.data_bytes:
+                try:
+                    file = folder.open(member)
+                except RescueError as error:
+                    failed[number] = error.message
+            self._members.append(file)
+        if failed:
+            costs = self._costs(failed.keys())
+            self.losses = tuple(Loss(self.manifest.chain[n - 1], why, costs[n]) for n, why in failed.items())
+
+    def _costs(self, numbers: object) -> dict[int, tuple[tuple[str, int], ...]]:
+        """How many bytes of which part of the disk are in the files of these numbers."""
+        counts: Counter[tuple[int, int]] = Counter()
+        parts = self.layout.data_partitions
+        for row in self.image.rows():
+            if row.kind == RowKind.DATA and row.file:
+                part = next((p.number for p in parts if p.start <= row.start < p.end), 0)
+                counts[row.file, part] += row.length
+        costs: dict[int, list[tuple[str, int]]] = {}
+        for (file, part), size in sorted(counts.items()):
+            where = f"partition {part}" if part else "the space outside of partitions"
+            costs.setdefault(file, []).append((where, size))
+        return {number: tuple(found) for number, found in costs.items()} | {
+            n: () for n in range(len(self._members) + 1) if n not in costs
+        }
+
+    def close(self) -> None:
+        """Close all files."""
+        self.image.close()
+        for file in self._members:
+            if file is not None:
+                file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Folder:
+    """Finds the files of a chain in one folder: by the name they had, else by their UUID."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._by_uuid: dict[str, list[Path]] | None = None
+
+    def open(self, member: ChainMember) -> ImageFile:
+        """The file that is meant. Raises DamagedError whose message is the end of a sentence: "is not in /backups"."""
+        candidates = [self._folder / Path(member.name).name, *self._found().get(member.uuid, [])]
+        why = f"is not in {self._folder}"
+        for path in candidates:
+            if _uuid_of(path) != member.uuid:
+                continue
+            try:
+                file = ImageFile(path)
+            except RescueError as error:
+                why = f"is damaged ({error.message})"
+                continue
+            if file.fingerprint == member.fingerprint:
+                return file
+            file.close()
+            why = f"is not the one that was meant: {path} has the same UUID and another content"
+        raise DamagedError(why)
+
+    def _found(self) -> dict[str, list[Path]]:
+        if self._by_uuid is None:
+            self._by_uuid = {}
+            for path in sorted(self._folder.iterdir()):
+                uuid = _uuid_of(path)
+                if uuid:
+                    self._by_uuid.setdefault(uuid, []).append(path)
+        return self._by_uuid
+
+
+def _uuid_of(path: Path) -> str:
+    """The UUID in an image file's header; "" when it is none or cannot be read."""
+    try:
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            head = file.read(SKIPPABLE_HEAD.size + HEADER_SIZE)
+        return Header.unpack(head[SKIPPABLE_HEAD.size :]).uuid_text if head[8:16] == TAG_HEADER else ""
+    except (OSError, RescueError):
+        return ""
+
+
+def open_chain(path: str | Path, *, incomplete: bool = False) -> Chain:
+    """Open an image with its chain. Raises as :class:`Chain`."""
+    return Chain(path, incomplete=incomplete)
