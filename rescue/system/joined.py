@@ -60,8 +60,11 @@ def _cut(path: Path) -> Path | None:
     return None if os.path.lexists(path) else path
 
 
-def found_parts(whole: Path) -> dict[int, Path]:
-    """The parts of ``whole`` that there are, by number, in order. Raises RescueError when the folder cannot be read."""
+def found_parts(whole: Path, suffix: str = "") -> dict[int, Path]:
+    """The parts of ``whole`` that there are (those whose names end in ``suffix`` besides), by number, in order.
+
+    Raises RescueError when the folder cannot be read.
+    """
     try:
         names = os.listdir(whole.parent)
     except (FileNotFoundError, NotADirectoryError):
@@ -69,9 +72,9 @@ def found_parts(whole: Path) -> dict[int, Path]:
     except OSError as error:
         raise RescueError(f"The folder {whole.parent} cannot be read: {error.strerror}.") from error
     prefix = f"{whole.name}."
-    parts = (part_name(name) for name in names if name.startswith(prefix))
+    parts = (part_name(name.removesuffix(suffix)) for name in names if name.startswith(prefix) and name.endswith(suffix))
     numbers = sorted(part.number for part in parts if part and part.whole == whole.name)
-    return {number: part_path(whole, number) for number in numbers}
+    return {number: Path(f"{part_path(whole, number)}{suffix}") for number in numbers}
 
 
 def open_source(path: str | Path) -> FileSource | JoinedSource:

@@ -86,7 +86,7 @@ def test_a_link_in_place_of_the_partial_is_not_followed(tmp_path: Path) -> None:
     assert victim.read_bytes() == b"precious"
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "a.partial", "a\x00b", "x" * 250])
+@pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "a.partial", "a\x00b"])
 def test_what_cannot_be_a_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError):
         FolderStore(tmp_path).path(name)

@@ -1,0 +1,73 @@
+"""Removing complete objects, and holding those that something depends on."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rescue.errors import RefusedError, RescueError, UsageError
+from rescue.stores.locks import lock_file
+from rescue.stores.names import clear_parts, marker_path, remove_file, sync_folder
+from rescue.system.joined import part_name, part_path
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Keep the complete object ``path`` from being removed as long as the context lasts. Any number may hold it.
+
+    Raises UsageError (there is no such object), RefusedError (it is being removed right now), RescueError.
+    """
+    busy = RefusedError(f"{path} is being removed right now.", "Look at the images again and choose anew.")
+    fd = _lock(path, os.O_RDONLY, fcntl.LOCK_SH, busy)
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def remove(path: Path, check: Callable[[], None]) -> None:
+    """Remove the complete object ``path``. It is gone at once: a power cut leaves all of it, or nothing that looks like it.
+
+    ``check`` is called when nobody can begin to depend on the object any more, and before anything is changed; what it raises
+    keeps the object. Raises UsageError (there is no such object), RefusedError (it is held, or is being written), RescueError.
+    """
+    busy = RefusedError(f"{path} is in use: a backup that is running builds on it.", "Wait until that has ended.")
+    # NFS gives exclusive locks only to those who may write.
+    fd = _lock(path, os.O_RDWR, fcntl.LOCK_EX, busy)
+    try:
+        check()
+        if os.path.lexists(path) and not _is_first_part(path):
+            remove_file(path)
+        else:
+            whole = _whole(path)
+            try:
+                os.rename(part_path(whole, 1), marker_path(whole))
+            except OSError as error:
+                raise RescueError(f"{part_path(whole, 1)} cannot be removed: {error.strerror}.") from error
+            sync_folder(whole.parent)
+            clear_parts(whole)
+        sync_folder(path.parent)
+    finally:
+        os.close(fd)
+
+
+def _is_first_part(path: Path) -> bool:
+    part = part_name(path.name)
+    return part is not None and part.number == 1
+
+
+def _whole(path: Path) -> Path:
+    return Path(str(path)[: -len(".001")]) if _is_first_part(path) else path
+
+
+def _lock(path: Path, flags: int, operation: int, busy: RefusedError) -> int:
+    """Lock the file that makes the object visible."""
+    for file in (path, part_path(path, 1)):
+        try:
+            return lock_file(file, flags, operation, busy)
+        except FileNotFoundError:
+            continue
+    raise UsageError(f"There is no image {path}.", "Look at the images again and choose anew.")
