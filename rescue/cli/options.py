@@ -11,6 +11,7 @@ from typing import TextIO, TypeAlias
 from rescue.cli.follow import ProgressStyle
 from rescue.errors import CancelledError, RescueError
 from rescue.services import Machine
+from rescue.units import parse_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,14 @@ def add_job(parser: argparse.ArgumentParser) -> None:
         choices=("bar", "json", "none"),
         help="how progress is shown on standard error (default: a bar on a terminal, else none)",
     )
+
+
+def size(text: str) -> int:
+    """A size as people write it, for argparse: bytes."""
+    try:
+        return parse_size(text)
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it as 700M or 4G") from error
 
 
 def progress_style(arguments: argparse.Namespace, stderr: TextIO) -> ProgressStyle:
