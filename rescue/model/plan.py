@@ -22,6 +22,7 @@ class CaptureDisk(msgspec.Struct, frozen=True, tag="capture-disk"):
     comment: str = ""
     kind: ImageKind = "full"
     parent: str = ""  # path of the image that an incremental or differential one is made upon
+    split: int = 0  # bytes of the parts that it is cut into; 0: it is not cut
 
 
 class VerifyImage(msgspec.Struct, frozen=True, tag="verify-image"):
