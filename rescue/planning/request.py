@@ -13,6 +13,7 @@ class BackupRequest:
     level: int = 0  # zstd's, 1 to 19; 0: as hard as the destination's speed allows
     comment: str = ""
     verify: bool = True
+    split: int = 0  # bytes of the parts that the image is cut into; 0: cut it only where the file system needs it
 
 
 @dataclass(frozen=True, slots=True)
