@@ -12,6 +12,8 @@ from rescue.model.survey import DiskSurvey
 from rescue.planning.names import default_name, with_suffix
 from rescue.planning.request import BackupRequest
 from rescue.planning.words import disk_words, whole_warnings
+from rescue.stores.names import check_split
+from rescue.system.joined import MAX_PARTS
 from rescue.units import GIB, human_size
 
 _LEVELS = range(1, 20)
@@ -50,6 +52,7 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
             f"Another backup is writing {store.folder}/{name} right now.", "Wait until it has ended, or choose another name."
         )
     used = survey.used_bytes
+    split = _split(store, request)
     steps: list[Step] = [
         CaptureDisk(
             title=f"Back up {disk.path}",
@@ -58,12 +61,18 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
             name=name,
             level=request.level,
             comment=request.comment,
+            split=split,
         )
     ]
     sentences = [
         f"Read {disk_words(disk)}: {human_size(used)} to keep. Nothing on it is changed.",
         f"Write the image {name} into {store.folder} ({human_size(store.free_bytes)} free).",
     ]
+    if split and used > split:
+        why = " because its FAT file system takes no file of 4 GiB or more" if split == _FAT_FILE_LIMIT else ""
+        sentences.append(
+            f"Cut the image into parts of {_exact_size(split)}{why}: {name}.001, {name}.002 and so on, if one file is not enough."
+        )
     if request.verify:
         steps.append(VerifyImage(title="Check the image", image=f"{store.folder}/{name}"))
         sentences.append("Read the image again and check every hash in it.")
@@ -71,24 +80,35 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         kind="backup",
         steps=tuple(steps),
         sentences=tuple(sentences),
-        warnings=_warnings(survey, store, used, request.verify),
+        warnings=_warnings(survey, store, used, split, request.verify),
         command=_command(disk.path, store.folder, request),
         source=disk,
         estimated_bytes=used * (2 if request.verify else 1),
     )
 
 
-def _warnings(survey: DiskSurvey, store: StoreFacts, used: int, verify: bool) -> tuple[str, ...]:
+def _split(store: StoreFacts, request: BackupRequest) -> int:
+    """The size of the parts that the image is cut into, in bytes; 0: it is not cut. Raises UsageError."""
+    check_split(request.split)
+    limit = _FAT_FILE_LIMIT if store.filesystem in ("vfat", "msdos") else 0
+    return min(request.split, limit) if request.split and limit else request.split or limit
+
+
+def _exact_size(size: int) -> str:
+    return f"{human_size(size + 1)} - 1 byte" if size == _FAT_FILE_LIMIT else human_size(size)
+
+
+def _warnings(survey: DiskSurvey, store: StoreFacts, used: int, split: int, verify: bool) -> tuple[str, ...]:
     warnings = [*survey.layout.problems, *whole_warnings(survey.layout, survey.volumes)]
     if store.free_bytes < used:
         warnings.append(
             f"{store.folder} has {human_size(store.free_bytes)} free for {human_size(used)} of data: it is enough only if the"
             " data can be compressed that far. If not, the backup stops and removes what it wrote."
         )
-    if store.filesystem in ("vfat", "msdos") and used > _FAT_FILE_LIMIT:
+    if split and used > split * MAX_PARTS:
         warnings.append(
-            f"{store.folder} is a FAT file system, which takes no file of 4 GiB or more. If the image grows that large, the"
-            " backup stops and removes what it wrote."
+            f"An image is cut into {MAX_PARTS} parts at most: parts of {_exact_size(split)} are enough only if the data can be"
+            " compressed that far. If not, the backup stops. Larger parts are safe."
         )
     if not verify:
         warnings.append("The image will not be checked after it was written.")
@@ -97,6 +117,8 @@ def _warnings(survey: DiskSurvey, store: StoreFacts, used: int, verify: bool) ->
 
 def _command(source: str, folder: str, request: BackupRequest) -> tuple[str, ...]:
     command = ["rescue", "backup", source, folder]
+    if request.split:
+        command += ["--split", str(request.split)]
     if request.name:
         command += ["--name", request.name]
     if request.level != BackupRequest().level:
