@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from rescue.cli.follow import follow, report
-from rescue.cli.options import Context, add_job, progress_style
+from rescue.cli.options import Context, add_job, progress_style, size
 from rescue.cli.review import plan_json, plan_text
 from rescue.services import BackupRequest
 
@@ -23,6 +23,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="N",
         help="compression, 1 (fast) to 19 (small); default: as much as DEST's speed allows",
     )
+    parser.add_argument(
+        "--split",
+        type=size,
+        default=0,
+        metavar="SIZE",
+        help="cut the image into parts of SIZE (700M, 4G); default: only where the file system of DEST needs it",
+    )
     parser.add_argument("--comment", default="", help="a note that is kept in the image")
     parser.add_argument("--no-verify", action="store_true", help="do not read the image again after it was written")
     parser.add_argument("--yes", action="store_true", help="accepted for uniformity: a backup overwrites nothing and never asks")
@@ -33,7 +40,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, run."""
     machine = context.machine
-    request = BackupRequest(arguments.name, arguments.level, arguments.comment, not arguments.no_verify)
+    request = BackupRequest(arguments.name, arguments.level, arguments.comment, not arguments.no_verify, split=arguments.split)
     plan = machine.plan_backup(machine.survey_one(arguments.disk), arguments.dest, request)
     if arguments.dry_run:
         print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
