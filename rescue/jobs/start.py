@@ -14,8 +14,10 @@ import msgspec
 
 import rescue
 from rescue.errors import RefusedError, RescueError
+from rescue.images.secrets import Secrets
 from rescue.jobs.folder import LOCK, LOG, PLAN, PROCESS, make_folder
 from rescue.jobs.job import FolderJob, Process, list_jobs, start_time
+from rescue.jobs.secrets import SECRET_VARIABLES, send
 from rescue.model.plan import Plan
 
 _KEEP = 50  # finished jobs
@@ -29,20 +31,29 @@ _MALLOC = {
 }
 
 
-def start(plan: Plan, root: Path) -> FolderJob:
-    """Run ``plan``. Raises RefusedError when another job works on the same target, RescueError when no process can be started."""
+def start(plan: Plan, root: Path, secrets: Secrets | None = None) -> FolderJob:
+    """Run ``plan``; ``secrets`` reach its process through a pipe and are kept nowhere.
+
+    Raises RefusedError when another job works on the same target, UsageError for secrets that cannot be any, RescueError
+    when no process can be started.
+    """
     others = list_jobs(root)
     _refuse_conflict(plan, others)
     _forget_old(others)
-    folder = make_folder(root, plan.kind)
-    # Locked before there is a plan: whoever sees the job sees that it lives.
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    pipe = send(secrets) if secrets else None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _write(folder, PLAN, msgspec.json.encode(plan))
-        child = _spawn(folder, lock)
+        folder = make_folder(root, plan.kind)
+        # Locked before there is a plan: whoever sees the job sees that it lives.
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _write(folder, PLAN, msgspec.json.encode(plan))
+            child = _spawn(folder, lock, pipe)
+        finally:
+            os.close(lock)
     finally:
-        os.close(lock)
+        if pipe is not None:
+            os.close(pipe)
     _write(folder, PROCESS, msgspec.json.encode(Process(child.pid, start_time(child.pid))))
     return FolderJob(folder, child)
 
@@ -54,21 +65,23 @@ def _write(folder: Path, name: str, data: bytes) -> None:
     draft.rename(folder / name)
 
 
-def _spawn(folder: Path, lock: int) -> subprocess.Popen[bytes]:
+def _spawn(folder: Path, lock: int, pipe: int | None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "rescue.jobs.worker", str(folder)]
+    environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
     # Blocked until the worker has its handlers: a signal in its first moments waits instead of killing it without a verdict.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
         with (folder / LOG).open("wb") as log:
             # Not system.run: that waits for programs of others. This is our own program, and nobody waits for it.
             return subprocess.Popen(
-                [sys.executable, "-m", "rescue.jobs.worker", str(folder)],
+                command if pipe is None else [*command, str(pipe)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/",
                 # The program may have been found by a path that only its start-up script knows.
-                env={**os.environ, **_MALLOC, "PYTHONPATH": str(Path(rescue.__file__).parent.parent)},
-                pass_fds=(lock,),
+                env={**environment, **_MALLOC, "PYTHONPATH": str(Path(rescue.__file__).parent.parent)},
+                pass_fds=(lock,) if pipe is None else (lock, pipe),
                 start_new_session=True,
             )
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The process of one job: ``python -m rescue.jobs.worker FOLDER``. It ends with the exit code of its verdict."""
+"""The process of one job: ``python -m rescue.jobs.worker FOLDER [DESCRIPTOR]``. It ends with the exit code of its verdict."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from types import FrameType
 
 import msgspec
 
+from rescue.images.secrets import Secrets
 from rescue.jobs.execute import execute
 from rescue.jobs.folder import JOURNAL, PLAN
 from rescue.jobs.journal import JournalWriter
 from rescue.jobs.perform import EngineSteps
 from rescue.jobs.reporter import Reporter
+from rescue.jobs.secrets import receive
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, secrets: Secrets | None = None) -> int:
     """Run the plan in ``folder`` and journal it there."""
     token = CancelToken()
 
@@ -32,7 +34,7 @@ def main(folder: Path) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     plan = msgspec.json.decode((folder / PLAN).read_bytes(), type=Plan)
     journal = JournalWriter(folder / JOURNAL)
-    with Reporter(journal.write) as reporter, EngineSteps(plan, socket.gethostname()) as performer:
+    with Reporter(journal.write) as reporter, EngineSteps(plan, socket.gethostname(), secrets) as performer:
         finished = execute(plan, performer, token, reporter, folder)
     reporter.finish(finished)
     journal.close()
@@ -40,4 +42,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), receive(int(sys.argv[2])) if len(sys.argv) > 2 else None))

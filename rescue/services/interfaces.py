@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, Protocol
 
+from rescue.images.secrets import Secrets
 from rescue.model.plan import Plan
 from rescue.model.progress import Event, Finished
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
@@ -91,8 +92,8 @@ class Machine(Protocol):
         """Raises as :meth:`image`; RefusedError when ``against`` cannot hold the same."""
         ...
 
-    def start(self, plan: Plan) -> Job:
-        """Run the plan in a process of its own, which outlives this one."""
+    def start(self, plan: Plan, secrets: Secrets | None = None) -> Job:
+        """Run the plan in a process of its own, which outlives this one. ``secrets`` open the images that it works with."""
         ...
 
     def jobs(self) -> list[Job]:

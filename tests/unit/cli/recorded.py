@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from rescue.errors import UsageError
+from rescue.images.secrets import Secrets
 from rescue.model.disk import Protection
 from rescue.model.plan import Plan
 from rescue.model.progress import Event, Finished
@@ -114,7 +115,7 @@ class RecordedMachine:
         """See Machine."""
         return plan_verify(self.image(image), against)
 
-    def start(self, plan: Plan) -> Job:
+    def start(self, plan: Plan, secrets: Secrets | None = None) -> Job:
         """See Machine."""
         job = RecordedJob(plan, list(self.events), list(self.on_cancel))
         self.started.append(job)

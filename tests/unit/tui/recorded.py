@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from rescue.errors import RefusedError, RescueError, UsageError
+from rescue.images.secrets import Secrets
 from rescue.model.plan import CaptureDisk, DeployImage, Plan, ReadBack, Step, VerifyImage, WipeTarget, WriteTable
 from rescue.model.progress import Event, Finished, Message, Progress
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
@@ -234,7 +235,7 @@ class RecordedMachine:
             estimated_bytes=found.stored_size,
         )
 
-    def start(self, plan: Plan) -> Job:
+    def start(self, plan: Plan, secrets: Secrets | None = None) -> Job:
         """See Machine."""
         facts: dict[str, str | int | float | bool | list[str]] = {}
         if plan.kind == "restore":
