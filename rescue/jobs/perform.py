@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 from types import TracebackType
 from typing import assert_never
 
@@ -12,22 +11,21 @@ from rescue.engine.compare import compare_with_disk
 from rescue.engine.deploy import Deployment
 from rescue.engine.verify import verify_image
 from rescue.images.format import Kind
-from rescue.images.secrets import Secrets
 from rescue.jobs.execute import Facts
 from rescue.jobs.guard import check_source, check_target
 from rescue.jobs.reporter import Reporter
 from rescue.model.plan import CaptureDisk, CompareDisk, DeployImage, Plan, ReadBack, Step, VerifyImage, WipeTarget, WriteTable
 from rescue.model.progress import CancelToken
 from rescue.stores.folder import FolderStore
+from rescue.system.joined import open_source
 
 
 class EngineSteps:
     """Performs steps. A context manager: the target of a restore stays open, and so reserved, from its first step to its last."""
 
-    def __init__(self, plan: Plan, host: str, secrets: Secrets | None = None) -> None:
+    def __init__(self, plan: Plan, host: str) -> None:
         self._plan = plan
         self._host = host
-        self._secrets = secrets
         self._deployment: Deployment | None = None
 
     def guard(self) -> None:
@@ -66,7 +64,7 @@ class EngineSteps:
                 assert_never(step)
 
     def _capture(self, step: CaptureDisk, token: CancelToken, reporter: Reporter) -> Facts:
-        with FolderStore(step.store).open_for_write(step.name) as writer:
+        with FolderStore(step.store).open_for_write(step.name, step.split) as writer:
             result = capture_disk(
                 step.source,
                 writer,
@@ -109,8 +107,5 @@ def _image_for(plan: Plan, target: str) -> str:
 
 def _forget_cached(path: str) -> None:
     """Drop a file's pages from memory, so that a check reads what is on the medium."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(fd)
+    with open_source(path) as source:
+        source.drop_cache()
