@@ -12,6 +12,7 @@ from typing import Final
 from rescue.devices.kernel import Kernel
 from rescue.devices.usage import Node, is_mount_of, kernel_name, mounts_of, nodes, same_file, stands_on
 from rescue.model.disk import Disk, Protection
+from rescue.system.joined import files_of
 
 # live-boot(7) keeps the medium mounted here (in old versions at the last), unless the system was copied to memory.
 LIVE_POINTS: Final = frozenset({"/run/live/medium", "/run/live/findiso", "/run/live/fromiso", "/lib/live/mount/medium"})
@@ -77,15 +78,20 @@ def _held(kernel: Kernel, node: Node) -> Protection | None:
 
 
 def _holds_image(kernel: Kernel, disk: Disk, image: str) -> Protection | None:
-    """Whether the image, or the folder where it is to be, is on the disk."""
+    """Whether the image (any part of it), or the folder where it is to be, is on the disk."""
+    files = [str(file) for file in files_of(image)] or [image]
+    return next((reason for file in files if (reason := _holds_file(kernel, disk, file, image))), None)
+
+
+def _holds_file(kernel: Kernel, disk: Disk, file: str, image: str) -> Protection | None:
     name = kernel_name(disk)
     own_file = disk.path if disk.is_file else kernel.backing_file(name)
-    if os.path.exists(image) and own_file and same_file(image, own_file):
+    if os.path.exists(file) and own_file and same_file(file, own_file):
         return Protection("it is the image itself", "Choose another target.")
-    if name and kernel.name_of_node(os.path.realpath(image)) == name:
+    if name and kernel.name_of_node(os.path.realpath(file)) == name:
         return Protection("it is the image itself", "Choose another target.")
-    devices, files = stands_on(kernel, image)
-    if (name and name in devices) or (disk.is_file and any(same_file(file, disk.path) for file in files)):
+    devices, files = stands_on(kernel, file)
+    if (name and name in devices) or (disk.is_file and any(same_file(other, disk.path) for other in files)):
         return Protection(f"it holds the image {image}", "Choose another disk, or copy the image elsewhere first.")
     return None
 
