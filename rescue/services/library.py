@@ -18,32 +18,35 @@ _IMAGE_NAMES = (".img.zst", ".rimg", ".img", ".qcow2", ".vmdk", ".vhd", ".vhdx",
 def list_images(store: FolderStore) -> list[ImageSummary]:
     """What is an image, and with its problem what is a damaged one or looks like one; newest first."""
     found = []
-    for name in store.names():
-        summary = _summary(store.path(name))
+    names = store.names() + [name for name in store.incomplete() if name.lower().endswith(_IMAGE_NAMES)]
+    for name in names:
+        summary = _summary(store, name)
         if summary is not None:
             found.append(summary)
     found += [_clonezilla(path.parent) for path in sorted(store.folder.glob("*/clonezilla-img"))]
     return sorted(found, key=lambda image: (image.created, image.name), reverse=True)
 
 
-def _summary(path: Path) -> ImageSummary | None:
+def _summary(store: FolderStore, name: str) -> ImageSummary | None:
+    path = store.path(name)
     try:
         with open_image(path) as image:
             return image.summary()
     except (DamagedError, UnsupportedError) as error:
-        return _with_problem(path, error)
+        return _with_problem(store, name, error)
     except FormatError as error:
-        return _with_problem(path, error) if path.name.lower().endswith(_IMAGE_NAMES) else None
+        return _with_problem(store, name, error) if path.name.lower().endswith(_IMAGE_NAMES) else None
     except RescueError as error:
-        return _with_problem(path, error)
+        return _with_problem(store, name, error)
 
 
-def _with_problem(path: Path, error: RescueError) -> ImageSummary:
+def _with_problem(store: FolderStore, name: str, error: RescueError) -> ImageSummary:
+    facts = store.facts(name)
     return ImageSummary(
-        path=str(path),
-        name=path.name,
-        stored_size=path.stat().st_size,
-        created=_modified(path),
+        path=str(store.path(name)),
+        name=name,
+        stored_size=facts.size,
+        created=_time(facts.modified),
         problem=plain(str(error)),
         problem_exit_code=error.exit_code,
     )
@@ -54,11 +57,11 @@ def _clonezilla(folder: Path) -> ImageSummary:
         path=str(folder),
         name=folder.name,
         stored_size=sum(entry.stat().st_size for entry in folder.iterdir() if entry.is_file()),
-        created=_modified(folder),
+        created=_time(folder.stat().st_mtime),
         problem="An image made by Clonezilla, which cannot be restored with this program yet. Use Clonezilla for it.",
         problem_exit_code=1,
     )
 
 
-def _modified(path: Path) -> str:
-    return datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _time(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
