@@ -15,6 +15,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("backup", help="image a disk into a folder", allow_abbrev=False)
     parser.add_argument("disk", metavar="DISK", help="device node, by-id name, serial:…, or a raw disk file")
     parser.add_argument("dest", metavar="DEST", help="the folder for the image, as a path or a file: URL")
+    parser.add_argument(
+        "--kind",
+        choices=("full", "incremental", "differential"),
+        default="",
+        help="store everything, what changed since the newest image, or since the last full one"
+        " (default: incremental where DEST holds an image of this disk, else full)",
+    )
+    parser.add_argument(
+        "--parent", default="", metavar="IMAGE", help="the image in DEST to build upon (default: auto, the newest of this disk)"
+    )
     parser.add_argument("--name", default="", help="name of the image (default: from the disk's model and the date)")
     parser.add_argument(
         "--level",
@@ -40,7 +50,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, run."""
     machine = context.machine
-    request = BackupRequest(arguments.name, arguments.level, arguments.comment, not arguments.no_verify, split=arguments.split)
+    request = BackupRequest(
+        name=arguments.name,
+        level=arguments.level,
+        comment=arguments.comment,
+        verify=not arguments.no_verify,
+        kind=arguments.kind,
+        parent=arguments.parent,
+        split=arguments.split,
+    )
     plan = machine.plan_backup(machine.survey_one(arguments.disk), arguments.dest, request)
     if arguments.dry_run:
         print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)

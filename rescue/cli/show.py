@@ -76,6 +76,8 @@ def image_text(image: ImageSummary) -> list[str]:
         ("Sectors", f"{image.disk.logical_sector_size} bytes" if image.disk else ""),
         ("Table", _LABELS[image.layout.label] if image.layout else ""),
         ("Size", f"{human_size(image.stored_size)} for {human_size(image.used_bytes)} of data"),
+        ("Needs", ", ".join(plain(link.name) for link in image.chain)),
+        ("Problem", image.problem),
         ("UUID", image.uuid),
         ("Hash", image.fingerprint),
     ]
@@ -87,12 +89,13 @@ def image_text(image: ImageSummary) -> list[str]:
 
 def list_text(images: Sequence[ImageSummary]) -> list[str]:
     """Many images, one a line; what is wrong with one is said below it."""
-    head = ("MADE (UTC)", "DISK", "IMAGE", "NAME")
+    head = ("MADE (UTC)", "KIND", "DISK", "IMAGE", "NAME")
     rows = [head]
     for image in images:
         made = when(image.created).removesuffix(" UTC") if image.created else "-"
-        rows.append((made, human_size(image.disk.size) if image.disk else "-", human_size(image.stored_size), plain(image.name)))
-    lines = table(rows, right=(1, 2))
+        size = human_size(image.disk.size) if image.disk else "-"
+        rows.append((made, image.kind if image.disk else "-", size, human_size(image.stored_size), plain(image.name)))
+    lines = table(rows, right=(2, 3))
     shown = lines[:1]
     for line, image in zip(lines[1:], images, strict=True):
         shown.append(line)
@@ -176,6 +179,8 @@ def image_json(image: ImageSummary) -> dict[str, Any]:
         "stored_size": image.stored_size,
         "uuid": image.uuid,
         "kind": image.kind,
+        "parent": image.parent,
+        "needs": [{"uuid": link.uuid, "name": link.name, "bytes": link.data_bytes} for link in image.chain],
         "created": image.created,
         "comment": image.comment,
         "host": image.host,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,6 +14,7 @@ from rescue.images.format import HEADER_SIZE, SKIPPABLE_HEAD, TAG_HEADER, Header
 from rescue.images.manifest import ChainMember, Manifest
 from rescue.images.reader import ImageFile, ImageReader
 from rescue.model.layout import Layout
+from rescue.model.survey import ImageSummary
 from rescue.units import human_size
 
 
@@ -74,6 +75,13 @@ class Chain:
     def layout(self) -> Layout:
         """Of the disk in the image."""
         return self.image.manifest.layout
+
+    def summary(self) -> ImageSummary:
+        """What a list shows of this image; what it lacks is its problem."""
+        summary = self.image.summary()
+        if not self.losses:
+            return summary
+        return replace(summary, problem=" ".join(loss.sentence for loss in self.losses), problem_exit_code=DamagedError.exit_code)
 
     @property
     def fingerprint(self) -> str:

@@ -27,7 +27,7 @@ from rescue.images.format import (
     unpack_segment,
 )
 from rescue.images.manifest import Manifest
-from rescue.model.survey import ImageSummary
+from rescue.model.survey import ChainLink, ImageSummary
 from rescue.system.joined import files_of, open_source
 
 _MAX_SEGMENT = 128 << 20  # 2^20 rows of 64 bytes, and what an incompressible table adds
@@ -154,6 +154,8 @@ class ImageReader(ImageFile):
             path=self.path, name=self.name, stored_size=self.source.size, uuid=manifest.uuid, kind=manifest.kind,
             created=manifest.created, comment=manifest.comment, host=manifest.host, disk=manifest.disk, layout=manifest.layout,
             volumes=manifest.volumes, used_bytes=manifest.statistics.used_bytes, fingerprint=self.fingerprint,
+            own_bytes=manifest.statistics.own_bytes, parent=manifest.parent,
+            chain=tuple(ChainLink(m.uuid, m.fingerprint, m.name, m.data_bytes) for m in manifest.chain if m.data_bytes),
         )  # fmt: skip
 
     def _read_manifest(self) -> Manifest:

@@ -45,6 +45,16 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class ChainLink:
+    """Another image that an image needs: ``data_bytes`` of the disk are in it. ``name`` is what its file was called."""
+
+    uuid: str
+    fingerprint: str
+    name: str
+    data_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ImageSummary:
     """An image file as its header, manifest and trailer tell. ``problem`` is set, and most else empty, when it cannot be used."""
 
@@ -61,5 +71,8 @@ class ImageSummary:
     volumes: tuple[Volume, ...] = ()
     used_bytes: int = 0
     fingerprint: str = ""  # BLAKE3 (hex) of the manifest
+    own_bytes: int = 0  # of the disk's data, those in this file
+    chain: tuple[ChainLink, ...] = ()  # the other images that it needs
+    parent: str = ""  # UUID of the image that it was made upon
     problem: str = ""
     problem_exit_code: int = 0

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from rescue.errors import RefusedError, UsageError
 from rescue.model.plan import CaptureDisk, Plan, Step, VerifyImage
-from rescue.model.survey import DiskSurvey
-from rescue.planning.names import default_name, with_suffix
+from rescue.model.survey import DiskSurvey, ImageSummary
+from rescue.planning.names import OTHER_SUFFIX, SUFFIX, default_name, with_suffix
+from rescue.planning.parent import choose_parent
 from rescue.planning.request import BackupRequest
-from rescue.planning.words import disk_words, whole_warnings
+from rescue.planning.verify import when
+from rescue.planning.words import disk_words, plain, whole_warnings
 from rescue.stores.names import check_split
 from rescue.system.joined import MAX_PARTS
 from rescue.units import GIB, human_size
@@ -30,10 +32,14 @@ class StoreFacts:
     busy: AbstractSet[str] = frozenset()
     filesystem: str = ""  # the kernel's word: "vfat", "ext4"
     disks: tuple[str, ...] = ()  # paths of the disks that hold it
+    images: tuple[ImageSummary, ...] = ()
 
 
 def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *, host: str, today: datetime.date) -> Plan:
-    """Image the whole disk into the store, then check the image. Raises RefusedError, UsageError."""
+    """Image the whole disk into the store, upon an older image of it if there is one; check the image.
+
+    Raises RefusedError, UsageError.
+    """
     disk = survey.disk
     if survey.unreadable:
         raise RefusedError(f"{disk.title} cannot be read. {survey.unreadable}", "Check its cable, or try another disk.")
@@ -43,8 +49,10 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         raise RefusedError(
             f"{store.folder} is on {disk_words(disk)}, the disk that is to be backed up.", "Choose a folder on another disk."
         )
+    kind, parent = choose_parent(survey, store.images, request, store.folder)
+    suffix = SUFFIX if kind == "full" else OTHER_SUFFIX
     taken = set(store.names) | set(store.busy)
-    name = with_suffix(request.name) if request.name else default_name(disk, host, today, taken)
+    name = with_suffix(request.name, suffix) if request.name else default_name(disk, host, today, taken, suffix)
     if name in store.names:
         raise RefusedError(f"{store.folder}/{name} exists already.", "Choose another name; images are never overwritten.")
     if name in store.busy:
@@ -62,19 +70,25 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
             level=request.level,
             comment=request.comment,
             split=split,
+            kind=kind,
+            parent=parent.path if parent else "",
         )
     ]
     sentences = [
         f"Read {disk_words(disk)}: {human_size(used)} to keep. Nothing on it is changed.",
-        f"Write the image {name} into {store.folder} ({human_size(store.free_bytes)} free).",
+        f"Write the {kind} image {name} into {store.folder} ({human_size(store.free_bytes)} free).",
     ]
+    if parent is not None:
+        sentences.append(
+            f"Store only what has changed since {plain(parent.name)} ({when(parent.created)}), which it needs from then on."
+        )
     if split and used > split:
         why = " because its FAT file system takes no file of 4 GiB or more" if split == _FAT_FILE_LIMIT else ""
         sentences.append(
             f"Cut the image into parts of {_exact_size(split)}{why}: {name}.001, {name}.002 and so on, if one file is not enough."
         )
     if request.verify:
-        steps.append(VerifyImage(title="Check the image", image=f"{store.folder}/{name}"))
+        steps.append(VerifyImage(title="Check the image", image=f"{store.folder}/{name}", own_only=parent is not None))
         sentences.append("Read the image again and check every hash in it.")
     return Plan(
         kind="backup",
@@ -117,6 +131,10 @@ def _warnings(survey: DiskSurvey, store: StoreFacts, used: int, split: int, veri
 
 def _command(source: str, folder: str, request: BackupRequest) -> tuple[str, ...]:
     command = ["rescue", "backup", source, folder]
+    if request.kind:
+        command += ["--kind", request.kind]
+    if request.parent:
+        command += ["--parent", request.parent]
     if request.split:
         command += ["--split", str(request.split)]
     if request.name:

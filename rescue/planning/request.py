@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,10 @@ class BackupRequest:
     level: int = 0  # zstd's, 1 to 19; 0: as hard as the destination's speed allows
     comment: str = ""
     verify: bool = True
+    kind: Literal["", "full", "incremental", "differential"] = (
+        ""  # "": incremental where the store holds a whole chain of the disk
+    )
+    parent: str = ""  # path or name of the image to build upon; "" or "auto": the newest of this disk
     split: int = 0  # bytes of the parts that the image is cut into; 0: cut it only where the file system needs it
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from pathlib import Path
 
 from rescue.errors import DamagedError, FormatError, RescueError, UnsupportedError
@@ -10,6 +11,7 @@ from rescue.images.reader import open_image
 from rescue.model.survey import ImageSummary
 from rescue.planning.words import plain
 from rescue.stores.folder import FolderStore
+from rescue.units import human_size
 
 # Names under which people expect a disk image: listed even when the content is another.
 _IMAGE_NAMES = (".img.zst", ".rimg", ".img", ".qcow2", ".vmdk", ".vhd", ".vhdx", ".vdi", ".raw", ".wim", ".fsa")
@@ -23,8 +25,24 @@ def list_images(store: FolderStore) -> list[ImageSummary]:
         summary = _summary(store, name)
         if summary is not None:
             found.append(summary)
+    found = _with_chains_checked(found)
     found += [_clonezilla(path.parent) for path in sorted(store.folder.glob("*/clonezilla-img"))]
     return sorted(found, key=lambda image: (image.created, image.name), reverse=True)
+
+
+def _with_chains_checked(images: list[ImageSummary]) -> list[ImageSummary]:
+    """The same, those with a problem that need another image which is not here, or itself not whole."""
+    here = {(image.uuid, image.fingerprint) for image in images}
+    checked = []
+    for image in images:
+        missing = [link for link in image.chain if (link.uuid, link.fingerprint) not in here]
+        if missing and not image.problem:
+            names = ", ".join(plain(link.name) for link in missing)
+            cost = human_size(sum(link.data_bytes for link in missing))
+            problem = f"It needs {names}, not found here: {cost} of its data are missing."
+            image = replace(image, problem=problem, problem_exit_code=DamagedError.exit_code)
+        checked.append(image)
+    return checked
 
 
 def _summary(store: FolderStore, name: str) -> ImageSummary | None:

@@ -18,7 +18,8 @@ from rescue.devices.udev import list_disks, watch
 from rescue.devices.usage import stands_on
 from rescue.engine.survey import survey_disk
 from rescue.errors import RefusedError, RescueError
-from rescue.images.reader import open_image
+from rescue.images.chain import open_chain
+from rescue.images.secrets import Secrets
 from rescue.jobs.folder import jobs_root
 from rescue.jobs.job import list_jobs
 from rescue.jobs.start import start
@@ -85,8 +86,8 @@ class LocalMachine:
 
     def image(self, path: str) -> ImageSummary:
         """See Machine."""
-        with open_image(local_path(path)) as image:
-            return image.summary()
+        with open_chain(local_path(path), incomplete=True) as chain:
+            return chain.summary()
 
     def plan_backup(self, source: DiskSurvey, store: str, request: BackupRequest) -> Plan:
         """See Machine."""
@@ -101,6 +102,7 @@ class LocalMachine:
             busy=frozenset(folder.names_being_written()),
             filesystem=filesystem_of(folder.folder, self._kernel),
             disks=(*(f"/dev/{name}" for name in devices), *files),
+            images=tuple(list_images(folder)) if request.kind != "full" else (),
         )
         return plan_backup(source, facts, request, host=socket.gethostname(), today=datetime.datetime.now().astimezone().date())
 
@@ -124,9 +126,9 @@ class LocalMachine:
         """See Machine."""
         return plan_verify(self.image(image), against)
 
-    def start(self, plan: Plan) -> Job:
+    def start(self, plan: Plan, secrets: Secrets | None = None) -> Job:
         """See Machine."""
-        return start(plan, self._jobs)
+        return start(plan, self._jobs, secrets)
 
     def jobs(self) -> list[Job]:
         """See Machine."""
