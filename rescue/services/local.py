@@ -93,7 +93,7 @@ class LocalMachine:
         """See Machine."""
         folder = FolderStore(local_path(store))
         folder.check_writable()
-        names = folder.names()
+        names = [*folder.names(), *folder.incomplete()]
         devices, files = stands_on(self._kernel, str(folder.folder))
         facts = StoreFacts(
             folder=str(folder.folder),
