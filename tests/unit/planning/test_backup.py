@@ -13,7 +13,7 @@ from rescue.model.plan import CaptureDisk, Plan, VerifyImage
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.names import default_name, with_suffix
 from rescue.planning.request import BackupRequest
-from rescue.units import GIB
+from rescue.units import GIB, MIB
 from tests.unit.planning.machines import LAPTOP, LAPTOP_SURVEY
 
 TODAY = datetime.date(2026, 11, 22)
@@ -51,10 +51,48 @@ def test_problems_of_the_layout_are_said() -> None:
     assert "The backup GPT is damaged." in made.warnings
 
 
-def test_little_room_and_fat_are_warnings() -> None:
-    warnings = " ".join(plan(StoreFacts("/mnt/usb", 100 * GIB, filesystem="vfat")).warnings)
+def test_little_room_is_a_warning() -> None:
+    warnings = " ".join(plan(StoreFacts("/mnt/usb", 100 * GIB)).warnings)
     assert "100.0 GiB free for 210.0 GiB" in warnings
-    assert "no file of 4 GiB or more" in warnings
+
+
+def split_of(made: Plan) -> int:
+    assert isinstance(made.steps[0], CaptureDisk)
+    return made.steps[0].split
+
+
+FAT = StoreFacts("/mnt/usb", 500 * GIB, filesystem="vfat")
+
+
+def test_fat_gets_parts_without_being_asked() -> None:
+    made = plan(FAT)
+    assert split_of(made) == 4 * GIB - 1
+    assert "parts of 4.0 GiB - 1 byte because its FAT file system takes no file of 4 GiB or more" in " ".join(made.sentences)
+    assert f"{NAME}.001, {NAME}.002" in " ".join(made.sentences)
+    assert "--split" not in made.command
+    assert split_of(plan()) == 0
+    assert "Cut" not in " ".join(plan().sentences)
+
+
+def test_parts_as_they_were_asked_for() -> None:
+    made = plan(request=BackupRequest(split=700 * MIB))
+    assert split_of(made) == 700 * MIB
+    assert made.command[4:] == ("--split", str(700 * MIB))
+    assert "Cut the image into parts of 700.0 MiB:" in " ".join(made.sentences)
+    assert split_of(plan(FAT, BackupRequest(split=700 * MIB))) == 700 * MIB
+    assert split_of(plan(FAT, BackupRequest(split=8 * GIB))) == 4 * GIB - 1
+    assert split_of(plan(request=BackupRequest(split=8 * GIB))) == 8 * GIB
+
+
+def test_more_parts_than_there_can_be_are_a_warning() -> None:
+    assert "999 parts at most" in " ".join(plan(request=BackupRequest(split=200 * MIB)).warnings)
+    assert "999 parts" not in " ".join(plan(request=BackupRequest(split=300 * MIB)).warnings)
+
+
+@pytest.mark.parametrize("split", [1, MIB - 1, -MIB])
+def test_parts_that_are_too_small(split: int) -> None:
+    with pytest.raises(UsageError, match="too small"):
+        plan(request=BackupRequest(split=split))
 
 
 def test_the_store_may_not_be_on_the_source() -> None:
