@@ -30,7 +30,7 @@ UNKNOWN_VERSION = "It has an exFAT version that this program does not know."
 
 
 @dataclass(frozen=True, slots=True)
-class _Geometry:
+class Geometry:
     """What the boot sector says. Offsets and sizes in bytes; the first cluster is number 2."""
 
     fat_start: int
@@ -58,7 +58,7 @@ def used_map(volume: Source) -> UsedMap:
 
     Reads only. Raises FormatError when the structures make no sense, SourceReadError.
     """
-    geometry = _read_geometry(volume)
+    geometry = read_geometry(volume)
     if geometry.version != 1:
         return UsedMap.whole(volume.size, UNKNOWN_VERSION)
     if geometry.fats != 1:
@@ -76,7 +76,8 @@ def used_map(volume: Source) -> UsedMap:
     return UsedMap(clusters.union(ExtentMap([(0, geometry.heap_start), (geometry.heap_end, volume.size)])))
 
 
-def _read_geometry(volume: Source) -> _Geometry:
+def read_geometry(volume: Source) -> Geometry:
+    """Parse the boot region and check its checksum. Raises FormatError."""
     boot = Fields(volume.pread(512, 0), "exFAT boot sector")
     boot.require(boot.bytes(3, 8) == b"EXFAT   " and not any(boot.bytes(11, 53)), "it has no exFAT signature")
     boot.require(boot.u16(510) == 0xAA55, "it does not end in 55 AA")
@@ -89,7 +90,7 @@ def _read_geometry(volume: Source) -> _Geometry:
     boot.require(fat >= 24 and fat_length << shift >= 4 * (clusters + 2), "its table is too short or out of place")
     boot.require(fats in (1, 2) and fat + fats * fat_length <= heap, f"{fats} tables before the clusters")
     _verify_checksum(volume, 1 << shift)
-    return _Geometry(fat << shift, heap << shift, 1 << shift + factor, clusters, root, boot.u16(106), boot.u8(105), fats)
+    return Geometry(fat << shift, heap << shift, 1 << shift + factor, clusters, root, boot.u16(106), boot.u8(105), fats)
 
 
 def _verify_checksum(volume: Source, sector_size: int) -> None:
@@ -104,7 +105,7 @@ def _verify_checksum(volume: Source, sector_size: int) -> None:
         raise FormatError("exFAT: the checksum of the boot region is wrong.")
 
 
-def _chain(volume: Source, geometry: _Geometry, first: int, limit: int) -> Iterator[int]:
+def _chain(volume: Source, geometry: Geometry, first: int, limit: int) -> Iterator[int]:
     """At most ``limit`` clusters of a chain. Raises FormatError on a loop or when it leaves the volume."""
     seen: set[int] = set()
     cluster = first
@@ -118,7 +119,7 @@ def _chain(volume: Source, geometry: _Geometry, first: int, limit: int) -> Itera
             return
 
 
-def _find_bitmap(volume: Source, geometry: _Geometry) -> tuple[list[int], Fields]:
+def _find_bitmap(volume: Source, geometry: Geometry) -> tuple[list[int], Fields]:
     """The clusters of the root directory up to the allocation bitmap's entry, and that entry (section 7.1)."""
     walked: list[int] = []
     for cluster in _chain(volume, geometry, geometry.root, max(_ROOT_LIMIT // geometry.cluster_size, 1)):
@@ -132,7 +133,7 @@ def _find_bitmap(volume: Source, geometry: _Geometry) -> tuple[list[int], Fields
     raise FormatError("exFAT: the root directory names no allocation bitmap.")
 
 
-def _allocated(volume: Source, geometry: _Geometry, chain: list[int], need: int) -> Iterator[tuple[int, int]]:
+def _allocated(volume: Source, geometry: Geometry, chain: list[int], need: int) -> Iterator[tuple[int, int]]:
     """Byte ranges of the clusters whose bit is set."""
     first = 0
     for cluster in chain:

@@ -88,19 +88,20 @@ def _group_start(superblock: Superblock, group: int) -> int:
     return superblock.first_block + group * superblock.group_blocks
 
 
+def descriptor_block(superblock: Superblock, index: int) -> int:
+    """The number of block ``index`` of the group descriptors."""
+    if not superblock.incompat & INCOMPAT_META_BG or index < superblock.first_meta_group:
+        return superblock.superblock_block + 1 + index
+    group = index * (superblock.block_size // superblock.descriptor_size)
+    # The superblock of a file system with 1 KiB blocks and bigalloc is in block 1 though its groups start at 0.
+    adjust = superblock.superblock_block - superblock.first_block if group == 0 else 0
+    return _group_start(superblock, group) + adjust + (1 if _has_superblock(superblock, group) else 0)
+
+
 def _descriptor_blocks(superblock: Superblock) -> Iterator[int]:
     """The block number of each block of group descriptors, in order."""
     per_block = superblock.block_size // superblock.descriptor_size
-    meta = bool(superblock.incompat & INCOMPAT_META_BG)
-    for index in range(-(-superblock.groups // per_block)):
-        if not meta or index < superblock.first_meta_group:
-            yield superblock.superblock_block + 1 + index
-        else:
-            group = index * per_block
-            start = _group_start(superblock, group)
-            # The superblock of a file system with 1 KiB blocks and bigalloc is in block 1 though its groups start at 0.
-            adjust = superblock.superblock_block - superblock.first_block if group == 0 else 0
-            yield start + adjust + (1 if _has_superblock(superblock, group) else 0)
+    return (descriptor_block(superblock, index) for index in range(-(-superblock.groups // per_block)))
 
 
 def _read_groups(volume: Source, superblock: Superblock) -> list[_Group]:

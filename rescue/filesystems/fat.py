@@ -29,7 +29,7 @@ UNKNOWN_VERSION = "It has a FAT32 version that this program does not know."
 
 
 @dataclass(frozen=True, slots=True)
-class _Geometry:
+class Geometry:
     """What the boot sector says. ``bits`` of a FAT entry; offsets and sizes in bytes."""
 
     bits: int
@@ -56,7 +56,7 @@ def used_map(volume: Source) -> UsedMap:
 
     Reads only. Raises FormatError when the boot sector or the table make no sense, SourceReadError.
     """
-    geometry = _read_geometry(volume)
+    geometry = read_geometry(volume)
     because = _why_unclean(volume, geometry)
     if because:
         return UsedMap.whole(volume.size, because)
@@ -69,7 +69,8 @@ def used_map(volume: Source) -> UsedMap:
     return UsedMap(used)
 
 
-def _read_geometry(volume: Source) -> _Geometry:
+def read_geometry(volume: Source) -> Geometry:
+    """Parse the boot sector. Raises FormatError."""
     boot = Fields(volume.pread(512, 0), "FAT boot sector")
     sector, factor = boot.u16(11), boot.u8(13)
     boot.require(sector in (512, 1024, 2048, 4096), f"a sector size of {sector}")
@@ -95,7 +96,7 @@ def _read_geometry(volume: Source) -> _Geometry:
     boot.require(not wide or 2 <= boot.u32(44) < clusters + 2, "its root directory is outside of the file system")
     active = flags & 15 if flags & 0x80 else None
     boot.require(active is None or active < fats, f"table {active} of {fats} is active")
-    return _Geometry(
+    return Geometry(
         bits=bits,
         cluster_size=factor * sector,
         clusters=clusters,
@@ -111,7 +112,7 @@ def _read_geometry(volume: Source) -> _Geometry:
     )
 
 
-def _why_unclean(volume: Source, geometry: _Geometry) -> str:
+def _why_unclean(volume: Source, geometry: Geometry) -> str:
     head = Fields(volume.pread(8, geometry.fat_start + (geometry.active or 0) * geometry.fat_size), "FAT")
     head.require(head.u8(0) == geometry.media, "its first entry is not the media byte")
     if geometry.version:
@@ -125,7 +126,7 @@ def _why_unclean(volume: Source, geometry: _Geometry) -> str:
     return ""
 
 
-def _table_pieces(volume: Source, geometry: _Geometry, copy: int) -> Iterator[bytes]:
+def _table_pieces(volume: Source, geometry: Geometry, copy: int) -> Iterator[bytes]:
     """The part of a table copy that describes clusters, a mebibyte at a time."""
     length = ((geometry.clusters + _FIRST_CLUSTER) * geometry.bits + 7) // 8
     start = geometry.fat_start + copy * geometry.fat_size
@@ -133,7 +134,7 @@ def _table_pieces(volume: Source, geometry: _Geometry, copy: int) -> Iterator[by
         yield volume.pread(min(MIB, length - offset), start + offset)
 
 
-def _copies_agree(volume: Source, geometry: _Geometry) -> bool:
+def _copies_agree(volume: Source, geometry: Geometry) -> bool:
     for copy in range(1, geometry.fats):
         pairs = zip(_table_pieces(volume, geometry, 0), _table_pieces(volume, geometry, copy), strict=True)
         if any(one != other for one, other in pairs):
@@ -141,7 +142,7 @@ def _copies_agree(volume: Source, geometry: _Geometry) -> bool:
     return True
 
 
-def _allocated(volume: Source, geometry: _Geometry) -> Iterator[tuple[int, int]]:
+def _allocated(volume: Source, geometry: Geometry) -> Iterator[tuple[int, int]]:
     """Byte ranges of the clusters whose entry is not zero."""
     number = -_FIRST_CLUSTER
     for piece in _table_pieces(volume, geometry, geometry.active or 0):

@@ -107,6 +107,8 @@ class Attribute:
     initialized: int = 0
     plain: bool = True  # neither compressed nor encrypted
     runs: tuple[Run, ...] = ()
+    flags: int = 0
+    compression_unit: int = 0  # log2 of its clusters; 0 when the stream is not compressed
 
 
 def decode_runs(pairs: bytes, lowest_vcn: int, clusters: int, what: str) -> tuple[Run, ...]:
@@ -151,8 +153,9 @@ def _parse_attribute(raw: Fields, clusters: int) -> Attribute:
     pairs = raw.u16(32)
     raw.require(lowest < 1 << 62 and 64 <= pairs <= len(raw), "a non-resident attribute is damaged")
     runs = decode_runs(raw.bytes(pairs, len(raw) - pairs), lowest, clusters, raw.what)
-    plain = not raw.u16(12) & 0x40FF
-    return Attribute(kind, name, instance, False, b"", lowest, raw.u64(48), raw.u64(56), plain, runs)
+    flags = raw.u16(12)
+    plain = not flags & 0x40FF
+    return Attribute(kind, name, instance, False, b"", lowest, raw.u64(48), raw.u64(56), plain, runs, flags, raw.u8(34))
 
 
 @dataclass(slots=True)
