@@ -39,7 +39,7 @@ class ObjectFacts(NamedTuple):
 
 
 class FolderStore:
-    """Named immutable objects in one folder, each of them a file or cut into parts. How they are named: rescue/stores/names.py."""
+    """Named immutable objects in one folder, each a file or cut into parts (their names: rescue/stores/names.py)."""
 
     def __init__(self, folder: str | Path) -> None:
         """Raises UsageError when there is no such folder."""

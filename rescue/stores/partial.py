@@ -33,21 +33,22 @@ class Partial(JoinedSource):
         self._lock_fd = fd
         pieces = _whole_pieces(path, os.fstat(fd).st_size)
         self._part_size = pieces[0][1]
+        self._cut = len(pieces) > 1
         super().__init__(str(partial_path(path)), pieces)
 
     def append(self, length: int, split: int = 0) -> StoreWriter:
         """Cut everything after the first ``length`` bytes off, and continue from there. The lock goes to the writer.
 
-        ``split`` as of :meth:`FolderStore.open_for_write`. Raises RefusedError (it was begun with other parts; nothing was
-        changed), RescueError.
+        ``split`` as of :meth:`FolderStore.open_for_write`; 0 leaves an object that is cut as it is cut. Raises RefusedError (it
+        was begun with other parts; nothing was changed), RescueError.
         """
         check_split(split)
         if not 0 <= length <= self.size:
             raise RescueError(f"{self.path} has only {self.size} bytes, not {length}.", "Begin anew.")
-        if length > (split or length) or (length > self._part_size and split != self._part_size):
-            if split or length <= self._part_size:
-                raise RefusedError(f"{self.path} was begun with other parts.", "Cut it as before, or remove it and begin anew.")
+        if not split and self._cut:
             split = self._part_size
+        if split and (length > split if length <= self._part_size else split != self._part_size):
+            raise RefusedError(f"{self.path} was begun with other parts.", "Cut it as before, or remove it and begin anew.")
         count = -(-length // split) if split and length else 1
         super().close()
         try:
