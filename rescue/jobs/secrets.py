@@ -18,7 +18,7 @@ _LIMIT: Final = 4 * KIB
 
 
 def send(secrets: Secrets) -> int:
-    """A descriptor from which :func:`receive` gets ``secrets``, once. The caller closes it. Raises UsageError when they are too long."""
+    """A descriptor from which :func:`receive` gets ``secrets``, once; the caller closes it. Raises UsageError (too long)."""
     if secrets.passphrase is not None:
         passphrase_bytes(secrets.passphrase)
     data = msgspec.json.encode(secrets)
