@@ -1,4 +1,4 @@
-"""A range of a file or disk as a read-only block device, for programs that take nothing else."""
+"""A range of a file or disk as a block device, for programs that take nothing else."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from rescue.system.run import run
 
 
 @contextmanager
-def loop_device(path: str, *, offset: int, size: int) -> Iterator[str]:
-    """Attach ``size`` bytes at ``offset`` (both multiples of 512) of ``path`` read-only; give the node; always detach.
+def loop_device(path: str, *, offset: int, size: int, writable: bool = False) -> Iterator[str]:
+    """Attach ``size`` bytes at ``offset`` (both multiples of 512) of ``path``, read-only unless ``writable``; give the node.
 
-    Raises ProgramError: no loop device is left, or no right to use one.
+    It is always detached. Raises ProgramError: no loop device is left, or no right to use one.
     """
     range_ = ["--offset", str(offset), "--sizelimit", str(size)]
-    node = run(["losetup", "--find", "--show", "--read-only", *range_, path]).text.strip()
+    mode = [] if writable else ["--read-only"]
+    node = run(["losetup", "--find", "--show", *mode, *range_, path]).text.strip()
     try:
         yield node
     finally:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from rescue.errors import ProgramError
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OUTPUT_LIMIT = 64 << 20
 
 
@@ -33,7 +33,7 @@ class Completed:
 
 def have(program: str) -> bool:
     """Whether a program is installed."""
-    return shutil.which(program, path=_PATH) is not None
+    return shutil.which(program, path=PATH) is not None
 
 
 class _RanAwayError(Exception):
@@ -73,7 +73,7 @@ def run(
     prints more than ``output_limit`` bytes. The message holds the command so that it can be pasted.
     """
     shown = shlex.join(arguments)
-    environment = {"PATH": _PATH, "LC_ALL": "C", "HOME": os.environ.get("HOME", "/"), **(env or {})}
+    environment = {"PATH": PATH, "LC_ALL": "C", "HOME": os.environ.get("HOME", "/"), **(env or {})}
     # Output goes to files, never to memory, and the files are watched: partclone once wrote 9.5 GB of log in ten minutes.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:

@@ -1,0 +1,139 @@
+"""The disk in an image as what other programs can open: a socket, a file, a block device; writable over a throw-away overlay."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from rescue.errors import ProgramError, RescueError
+from rescue.images.nbd.server import BlockServer
+from rescue.images.nbd.session import Blocks
+from rescue.system.loop import loop_device
+from rescue.system.process import running
+from rescue.system.run import have, run
+
+_BLOCKS: Final = Path("/sys/block")
+
+
+class Export:
+    """A disk on the socket ``socket``, and parts of it in other forms. Made by :func:`exported`."""
+
+    def __init__(self, server: BlockServer, folder: Path, size: int) -> None:
+        self._server = server
+        self._folder = folder
+        self._count = 0
+        self.size = size
+
+    @property
+    def socket(self) -> Path:
+        """Speaks NBD, read-only; the export has no name."""
+        return self._server.path
+
+    @property
+    def error(self) -> RescueError | None:
+        """What was wrong when a program was first told EIO, if one was."""
+        return self._server.error
+
+    def _name(self, kind: str) -> Path:
+        self._count += 1
+        return self._folder / f"{kind}-{self._count}"
+
+    @contextmanager
+    def overlay(self, start: int, end: int) -> Iterator[Path]:
+        """The bytes ``[start, end)`` of the disk on a socket of their own, writable: what is written is thrown away at the end.
+
+        Raises ProgramError.
+        """
+        socket = self._name("overlay")
+        command = [
+            "nbdkit",
+            "--foreground",
+            "--exit-with-parent",
+            "--unix",
+            str(socket),
+            "--filter=cow",
+            "--filter=offset",
+            "nbd",
+        ]
+        command += [f"socket={self.socket}", f"offset={start}", f"range={end - start}"]
+        with running(command, socket.exists):
+            yield socket
+
+    @contextmanager
+    def as_file(self, socket: Path) -> Iterator[Path]:
+        """What is on ``socket`` as a file, by FUSE. Works without root. Raises ProgramError."""
+        folder = self._name("file")
+        folder.mkdir()
+        pid = folder.with_name(f"{folder.name}.pid")
+        file = folder / "disk"
+        unmount = ["umount", str(folder)] if os.geteuid() == 0 else ["fusermount3", "-u", str(folder)]
+
+        def end() -> None:
+            try:
+                run(unmount)
+            except ProgramError:
+                # Something still holds it, or it is gone already.
+                run(["fusermount3", "-uz", str(folder)], ok=(0, 1))
+                raise
+
+        with running(["nbdfuse", "--pidfile", str(pid), str(file), "--unix", str(socket)], lambda: _written(pid), end=end):
+            yield file
+
+    @contextmanager
+    def as_device(self, socket: Path, size: int) -> Iterator[str]:
+        """What is on ``socket`` as a writable block device: by the kernel's nbd where there is one, else a loop device.
+
+        Needs root. Raises ProgramError.
+        """
+        with ExitStack() as stack:
+            node = _attach_nbd(socket) if _kernel_has_nbd() else ""
+            if node:
+                stack.callback(run, ["nbd-client", "-d", node])
+            else:
+                file = stack.enter_context(self.as_file(socket))
+                node = stack.enter_context(loop_device(str(file), offset=0, size=size, writable=True))
+            yield node
+
+
+def _written(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
+
+
+def _kernel_has_nbd() -> bool:
+    if not have("nbd-client"):
+        return False
+    if not (_BLOCKS / "nbd0").exists() and have("modprobe"):
+        run(["modprobe", "--quiet", "nbd"], ok=(0, 1))
+    return (_BLOCKS / "nbd0").exists()
+
+
+def _attach_nbd(socket: Path) -> str:
+    """The node of a free nbd device that now shows what is on ``socket``; "" when none is free."""
+    for block in sorted(_BLOCKS.glob("nbd*"), key=lambda path: int(path.name.removeprefix("nbd"))):
+        if (block / "pid").exists():
+            continue
+        node = f"/dev/{block.name}"
+        try:
+            run(["nbd-client", "-unix", str(socket), node, "-name", "", "-timeout", "60"])
+        except ProgramError:
+            if not (block / "pid").exists():
+                raise
+            continue  # somebody else was quicker
+        return node
+    return ""
+
+
+@contextmanager
+def exported(blocks: Blocks) -> Iterator[Export]:
+    """Serve ``blocks`` (an ImageView) as long as the context lasts. Raises RescueError."""
+    folder = Path(tempfile.mkdtemp(prefix="rescue-"))
+    try:
+        with BlockServer(blocks, folder / "disk") as server:
+            yield Export(server, folder, blocks.size)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
