@@ -158,6 +158,15 @@ def test_the_image_itself_is_never_a_target(laptop: Machine, tmp_path: Path) -> 
     link = tmp_path / "link"
     link.symlink_to(image)
     assert reasons(laptop, disk, str(link)) == ["it is the image itself"]
+
+
+def test_no_part_of_the_image_is_a_target(laptop: Machine, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        (tmp_path / f"image.img.zst.00{number}").write_bytes(b"x")
+    disk = Disk(path=str(tmp_path / "image.img.zst.002"), size=1, is_file=True)
+    for name in ("image.img.zst", "image.img.zst.001"):
+        assert reasons(laptop, disk, str(tmp_path / name)) == ["it is the image itself"]
+    assert reasons(laptop, disk, str(tmp_path / "other.img.zst")) == []
     other = tmp_path / "other.img"
     other.write_bytes(b"x")
     assert reasons(laptop, disk, str(other)) == []
