@@ -10,6 +10,10 @@ import pytest
 from rescue.errors import UsageError
 from rescue.services.library import list_images
 from rescue.stores.folder import FolderStore
+from rescue.units import MIB
+from tests.unit.images.disks import small_disk, write_image
+
+TINY = small_disk(2, 9 * MIB)
 
 
 def test_foreign_and_damaged_things_are_listed_with_their_problem(tmp_path: Path) -> None:
@@ -33,3 +37,26 @@ def test_an_empty_folder_and_none(tmp_path: Path) -> None:
     assert list_images(FolderStore(tmp_path)) == []
     with pytest.raises(UsageError):
         list_images(FolderStore(tmp_path / "missing"))
+
+
+def test_an_image_in_parts_is_listed_once_with_its_whole_size(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img.zst"
+    write_image(TINY, path)
+    content = path.read_bytes()
+    path.unlink()
+    third = len(content) // 3 + 1
+    for number in range(3):
+        (tmp_path / f"disk.img.zst.00{number + 1}").write_bytes(content[number * third : (number + 1) * third])
+    (found,) = list_images(FolderStore(tmp_path))
+    assert (found.name, found.path, found.stored_size, found.problem) == ("disk.img.zst", str(path), len(content), "")
+    (tmp_path / "disk.img.zst.002").unlink()
+    (found,) = list_images(FolderStore(tmp_path))
+    assert "disk.img.zst.002 is missing" in found.problem
+    assert (found.name, found.problem_exit_code) == ("disk.img.zst", 4)
+    assert found.stored_size == len(content) - third
+
+
+def test_numbered_files_of_others_are_no_images(tmp_path: Path) -> None:
+    for name in ("report.001", "report.003", "log.017", "movie.001"):
+        (tmp_path / name).write_bytes(b"something else")
+    assert list_images(FolderStore(tmp_path)) == []
