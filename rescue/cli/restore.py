@@ -28,6 +28,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="TARGET",
         help="device node, by-id name, serial:…, or a raw disk file, which is created where it does not exist",
     )
+    parser.add_argument(
+        "--delta",
+        action=argparse.BooleanOptionalAction,
+        help="read the target first and write only what differs (default: where it holds some of it already)",
+    )
     parser.add_argument("--no-verify", action="store_true", help="do not read back what was written")
     parser.add_argument("--yes", action="store_true", help="erase the target without asking for the typed confirmation")
     add_job(parser)
@@ -38,7 +43,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, confirm, run."""
     machine = context.machine
     image = machine.image(arguments.image)
-    request = RestoreRequest(verify=not arguments.no_verify)
+    request = RestoreRequest(verify=not arguments.no_verify, delta=arguments.delta)
     is_new = _names_new_file(arguments.target)
     size = image.disk.size if image.disk else 0
     if arguments.dry_run:

@@ -47,7 +47,9 @@ def compare_with_disk(image_path: str, disk: Disk, *, token: CancelToken, progre
             end = offset + len(buffer)
             read_extents(source, offset, end, kept.overlapping(offset, end), buffer)
 
-        compared = prove(image.manifest, image.rows(), read, differing.append, token, progress)
+        statistics = image.manifest.statistics
+        expected = statistics.data_bytes + statistics.zero_bytes
+        compared = prove(image.rows(), expected, read, differing.append, token, progress)
         if differing:
             raise DamagedError(_difference(image, disk, sorted(differing)), "One of them changed since the image was made.")
         return CompareResult(compared)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, NoReturn
 
 from rescue.devices.table import head_end, read_layout, tables_for
+from rescue.engine.delta import Delta
 from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.engine.proof import prove
 from rescue.engine.regions import tail_of
@@ -19,7 +20,7 @@ from rescue.engine.stored import Stored, StoredBuffers
 from rescue.errors import DamagedError, RefusedError
 from rescue.images.chain import Chain
 from rescue.images.format import Row, RowKind
-from rescue.images.frames import FrameDecoder, FrameUse, place, uses
+from rescue.images.frames import FrameDecoder, FrameUse, adjacent, place, uses
 from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken
 from rescue.model.source import MemorySink
@@ -33,6 +34,7 @@ _SYNC_EVERY: Final = 512 * MIB
 
 class _Decoded(NamedTuple):
     use: FrameUse
+    chunks: tuple[Row, ...]  # to be written; of those of the frame
     buffer: memoryview
 
 
@@ -60,6 +62,7 @@ class Deployment:
         self._head = MemorySink(head_end(self._layout))
         self._tail_place = tail_of(self._layout)
         self._tail = MemorySink(self._tail_place.length)
+        self._same = ExtentMap()  # what was on the target already, compared by hash
 
     def wipe(self) -> None:
         """Remove what is at both ends of the target and at the borders of the partitions to come. Raises TargetWriteError."""
@@ -72,11 +75,28 @@ class Deployment:
         self._sink.flush()
         self._sink.reread_table()
 
-    def write_data(self, token: CancelToken, progress: Callable[[int, int], None]) -> None:
+    @property
+    def same_bytes(self) -> int:
+        """How much of the data was on the target already."""
+        return self._same.total
+
+    def write_data(self, token: CancelToken, progress: Callable[[int, int], None], delta: bool | None = None) -> None:
         """Write everything but the head and the backup GPT, each chunk proved by its hash before it is written.
 
-        Raises DamagedError, TargetWriteError, CancelledError; ``progress`` is told bytes of content.
+        With ``delta`` the target is compared first, and only what differs is written; None tries a sample to find out
+        whether that is worth it. Raises DamagedError, TargetWriteError, CancelledError; ``progress`` is told bytes of content.
         """
+        with FileSource(self._sink.path, direct=True, cached=True) as target:
+            compare: Delta | None = None
+            if delta is not False:
+                target.drop_cache()
+                compare = Delta(self._image, target, self._is_late)
+                if delta is None and not compare.is_worth_it():
+                    compare = None
+            self._write_data(token, progress, compare)
+        self._same = compare.same if compare else ExtentMap()
+
+    def _write_data(self, token: CancelToken, progress: Callable[[int, int], None], delta: Delta | None) -> None:
         image = self._image
         total = image.manifest.statistics.data_bytes
         workers = worker_count()
@@ -87,41 +107,47 @@ class Deployment:
         for _ in range(workers):
             decoders.put(FrameDecoder())
         done = 0
+        written = 0
         synced = 0
 
-        def load() -> Iterator[tuple[FrameUse, Stored] | Row]:
+        def load() -> Iterator[tuple[FrameUse, Stored | None] | Row]:
             for item in uses(image):
                 token.check()
-                yield (item, stored_buffers.read(item)) if isinstance(item, FrameUse) else item
+                yield (item, None if delta else stored_buffers.read(item)) if isinstance(item, FrameUse) else item
 
-        def decode(loaded: tuple[FrameUse, Stored] | Row) -> _Decoded | Row:
+        def decode(loaded: tuple[FrameUse, Stored | None] | Row) -> _Decoded | Row:
             if isinstance(loaded, Row):
                 return loaded
             use, stored = loaded
             buffer = buffers.lend()
+            chunks = delta.differing(use, buffer) if delta else use.chunks
+            if not chunks:
+                return _Decoded(use, (), buffer)
+            stored = stored or stored_buffers.read(use)
             decoder = decoders.get()
             decoder.decode(image, use, stored.frame, buffer)
             decoders.put(decoder)
             stored_buffers.give_back(stored)
-            return _Decoded(use, buffer)
+            return _Decoded(use, chunks, buffer)
 
         def write(item: _Decoded | Row) -> None:
-            nonlocal done, synced
+            nonlocal done, written, synced
             token.check()
             if isinstance(item, Row):
                 if item.kind == RowKind.ZERO:
                     self._zero(item.start, item.end)
                 return
-            for run in _adjacent(item.use.chunks):
+            for run in adjacent(item.chunks):
                 first = run[0]
                 length = run[-1].end - first.start
                 self._write(item.buffer[first.in_frame : first.in_frame + length], first.start)
-                done += length
+                written += length
             buffers.give_back(item.buffer)
-            if done - synced >= _SYNC_EVERY:
+            done += sum(chunk.length for chunk in item.use.chunks)
+            if written - synced >= _SYNC_EVERY:
                 # What was reported as done is on its way to the medium, and a slow one does not surprise at the end.
                 self._sink.flush()
-                synced = done
+                synced = written
             progress(done, total)
 
         progress(0, total)
@@ -151,8 +177,13 @@ class Deployment:
         with FileSource(self._sink.path, direct=True) as target:
             target.drop_cache()
             late = self._late_writes() if self._relocated else []
-            rows = (row for row in self._image.rows() if not late or not self._is_late(row.start, row.end))
-            proved = prove(self._image.manifest, rows, target.pread_into, self._wrong, token, progress)
+            # What was read and compared before the restore need not be read again.
+            rows = (
+                row for row in self._image.rows()
+                if not (late and self._is_late(row.start, row.end)) and not self._was_same(row)
+            )  # fmt: skip
+            expected = self._image.manifest.statistics.data_bytes + self._image.manifest.statistics.zero_bytes - self._same.total
+            proved = self._same.total + prove(rows, expected, target.pread_into, self._wrong, token, progress)
             for offset, data in late:
                 if target.pread(len(data), offset) != data:
                     self._wrong(offset)
@@ -163,6 +194,9 @@ class Deployment:
                 f"{self._sink.path} was written, but its partition table does not read back as it should.", "Do not use the disk."
             )
         return proved
+
+    def _was_same(self, row: Row) -> bool:
+        return sum(extent.length for extent in self._same.overlapping(row.start, row.end)) == row.length
 
     def _wrong(self, offset: int) -> NoReturn:
         raise DamagedError(
@@ -247,15 +281,3 @@ class _TablesOfImage:
             low, high = max(offset, table.start), min(end, table.start + len(table.data))
             if low < high:
                 buffer[low - offset : high - offset] = table.data[low - table.start : high - table.start]
-
-
-def _adjacent(chunks: tuple[Row, ...]) -> Iterator[list[Row]]:
-    """Runs of chunks that follow each other on the disk and in the frame: one write each."""
-    run: list[Row] = []
-    for chunk in chunks:
-        if run and (chunk.start != run[-1].end or chunk.in_frame != run[-1].in_frame + run[-1].length):
-            yield run
-            run = []
-        run.append(chunk)
-    if run:
-        yield run

@@ -9,7 +9,6 @@ from blake3 import blake3
 
 from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.images.format import Row, RowKind
-from rescue.images.manifest import Manifest
 from rescue.model.progress import CancelToken
 from rescue.units import MIB
 
@@ -17,8 +16,8 @@ _SPAN: Final = 16 * MIB  # of one read; not below the largest chunk
 
 
 def prove(
-    manifest: Manifest,
     rows: Iterable[Row],
+    total: int,
     read: Callable[[memoryview, int], None],
     wrong: Callable[[int], None],
     token: CancelToken,
@@ -26,10 +25,11 @@ def prove(
 ) -> int:
     """Read every DATA and ZERO row by ``read(buffer, offset)`` and compare; return the bytes that were compared.
 
+    ``total`` is how many those are expected to be.
+
     ``wrong`` is told the offset of each chunk that differs (from several threads; it may raise). ``progress`` is told
     bytes read and bytes in all.
     """
-    total = manifest.statistics.data_bytes + manifest.statistics.zero_bytes
     workers = 2 * worker_count()  # they mostly wait for the medium
     buffers = Buffers(workers, _SPAN)
     done = 0

@@ -12,8 +12,7 @@ from rescue.errors import DamagedError
 from rescue.images.chain import Chain
 from rescue.images.format import MAX_FRAME, Row, RowKind
 from rescue.model.layout import Layout
-
-_WINDOW_LIMIT = MAX_FRAME
+from rescue.system.zstd import decompressor
 
 
 class FrameUse(NamedTuple):
@@ -52,11 +51,23 @@ def segment_uses(rows: Iterable[Row]) -> Iterator[FrameUse | Row]:
         yield FrameUse(*key, tuple(chunks))
 
 
+def adjacent(chunks: tuple[Row, ...]) -> Iterator[list[Row]]:
+    """Runs of chunks that follow each other on the disk and in the frame: one write each."""
+    run: list[Row] = []
+    for chunk in chunks:
+        if run and (chunk.start != run[-1].end or chunk.in_frame != run[-1].in_frame + run[-1].length):
+            yield run
+            run = []
+        run.append(chunk)
+    if run:
+        yield run
+
+
 class FrameDecoder:
     """Decompresses frames into lent buffers. One object for each thread."""
 
     def __init__(self) -> None:
-        self._decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_LIMIT)
+        self._decompressor = decompressor(MAX_FRAME)
 
     def decode(self, chain: Chain, use: FrameUse, stored: memoryview, buffer: memoryview) -> None:
         """Fill ``buffer`` with the frame's content and check every chunk in it. Raises DamagedError."""
@@ -66,18 +77,22 @@ class FrameDecoder:
             # Bits 3 and 4 of the descriptor are 0 in every frame that was ever written; decoders ignore one of them.
             if parameters.content_size != use.content or not parameters.has_checksum or stored[4] & 0x18:
                 raise zstandard.ZstdError("its content has another size than the index says")
-            with self._decompressor.stream_reader(stored) as reader:
-                filled = 0
-                while filled < use.content and (got := reader.readinto(content[filled:])):
-                    filled += got
-                # The frame's own checksum is checked only when its end is read.
-                if filled < use.content or reader.read(1):
-                    raise zstandard.ZstdError("its content has another size than the index says")
+            if parameters.window_size > MAX_FRAME:
+                raise zstandard.ZstdError("its window is too large")
+            pieces = self._decompressor.fill(stored, content)
+            filled = 0
+            for chunk in use.chunks:
+                # Each chunk is hashed as soon as it is there: it is still in the processor's cache then.
+                end = chunk.in_frame + chunk.length
+                while filled < end:
+                    filled = next(pieces)
+                if blake3(content[chunk.in_frame : end]).digest() != chunk.hash:
+                    raise damaged(chain, chunk, "does not match its hash")
+            for _ in pieces:
+                # The frame's own checksum is checked only when its end is reached.
+                pass
         except zstandard.ZstdError as error:
             raise damaged(chain, use.chunks[0], "cannot be decompressed") from error
-        for chunk in use.chunks:
-            if blake3(content[chunk.in_frame : chunk.in_frame + chunk.length]).digest() != chunk.hash:
-                raise damaged(chain, chunk, "does not match its hash")
 
 
 def damaged(chain: Chain, chunk: Row, what: str) -> DamagedError:

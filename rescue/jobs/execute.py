@@ -92,7 +92,9 @@ def _done(plan: Plan, facts: Facts) -> str:
             case WipeTarget() | DeployImage():
                 pass
             case WriteTable():
-                said.append(f"{step.image} is restored onto {step.target}.")
+                same = facts.get("same_bytes")
+                already = f" {human_size(same)} of it were there already." if isinstance(same, int) and same else ""
+                said.append(f"{step.image} is restored onto {step.target}.{already}")
             case CompareDisk():
                 said.append(f"{step.disk.path} holds the same.")
             case ReadBack():

@@ -11,6 +11,7 @@ from rescue.engine.compare import compare_with_disk
 from rescue.engine.deploy import Deployment
 from rescue.engine.verify import verify_image
 from rescue.images.format import Kind
+from rescue.images.secrets import Secrets
 from rescue.jobs.execute import Facts
 from rescue.jobs.guard import check_source, check_target
 from rescue.jobs.reporter import Reporter
@@ -23,9 +24,10 @@ from rescue.system.joined import open_source
 class EngineSteps:
     """Performs steps. A context manager: the target of a restore stays open, and so reserved, from its first step to its last."""
 
-    def __init__(self, plan: Plan, host: str) -> None:
+    def __init__(self, plan: Plan, host: str, secrets: Secrets | None = None) -> None:
         self._plan = plan
         self._host = host
+        self._secrets = secrets
         self._deployment: Deployment | None = None
 
     def guard(self) -> None:
@@ -52,8 +54,9 @@ class EngineSteps:
                 self._open(_image_for(self._plan, step.target), step.target).wipe()
                 return {}
             case DeployImage():
-                self._open(step.image, step.target).write_data(token, reporter.progress)
-                return {"image": step.image, "target": step.target}
+                deployment = self._open(step.image, step.target)
+                deployment.write_data(token, reporter.progress, step.delta)
+                return {"image": step.image, "target": step.target, "same_bytes": deployment.same_bytes}
             case WriteTable():
                 self._open(step.image, step.target).write_head()
                 return {}

@@ -41,11 +41,15 @@ class WipeTarget(msgspec.Struct, frozen=True, tag="wipe-target"):
 
 
 class DeployImage(msgspec.Struct, frozen=True, tag="deploy-image"):
-    """Write the image's data to the target: everything but its head, where partition tables live."""
+    """Write the image's data to the target: everything but its head, where partition tables live.
+
+    With ``delta`` only what differs; None: when a sample shows that the target holds some of it.
+    """
 
     title: str
     image: str
     target: str
+    delta: bool | None = None
 
 
 class WriteTable(msgspec.Struct, frozen=True, tag="write-table"):

@@ -26,3 +26,4 @@ class RestoreRequest:
     """What a person asks of a restore."""
 
     verify: bool = True
+    delta: bool | None = None  # compare first and write only what differs; None: when the target turns out to hold some of it

@@ -19,7 +19,7 @@ def plan_restore(image: ImageSummary, target: DiskSurvey, request: RestoreReques
     _refuse(image, source, target)
     steps: list[Step] = [
         WipeTarget(title=f"Erase {disk.path}", target=disk.path),
-        DeployImage(title="Write the data", image=image.path, target=disk.path),
+        DeployImage(title="Write the data", image=image.path, target=disk.path, delta=request.delta),
         WriteTable(title="Write the partition table", image=image.path, target=disk.path),
     ]
     sentences = [
@@ -27,6 +27,8 @@ def plan_restore(image: ImageSummary, target: DiskSurvey, request: RestoreReques
         f"Write {image_words(image)}: {human_size(image.used_bytes)} of data.",
         "Write the partition table last, so that a half-restored disk does not look like a whole one.",
     ]
+    if request.delta:
+        sentences[1] += " What the disk holds of it already is left as it is."
     if disk.size > source.size:
         moved = " The backup partition table moves to the disk's own end." if image.layout and image.layout.label == "gpt" else ""
         sentences.append(f"Leave {human_size(disk.size - source.size)} at the end unused, for the disk is larger.{moved}")
@@ -37,6 +39,8 @@ def plan_restore(image: ImageSummary, target: DiskSurvey, request: RestoreReques
     else:
         warnings.append("What is written will not be read back and compared.")
     command = ["rescue", "restore", image.path, disk.path]
+    if request.delta is not None:
+        command.append("--delta" if request.delta else "--no-delta")
     if not request.verify:
         command.append("--no-verify")
     return Plan(
