@@ -103,11 +103,15 @@ class Sealer:
     def __repr__(self) -> str:
         return "Sealer(…)"
 
-    def seal(self, plain: _Buffer, place: Place) -> bytes:
+    def seal(self, plain: _Buffer, place: Place) -> bytearray:
         """Nonce, ciphertext and tag: SEAL_OVERHEAD bytes more than ``plain``."""
         # Random, because an unfinished image may be continued: nobody knows for certain which counters a dead process used.
         nonce = os.urandom(NONCE_SIZE)
-        return nonce + self._aead.encrypt(nonce, plain, self._associated(place))
+        sealed = bytearray(len(plain) + SEAL_OVERHEAD)
+        sealed[:NONCE_SIZE] = nonce
+        with memoryview(sealed) as view:
+            self._aead.encrypt_into(nonce, plain, self._associated(place), view[NONCE_SIZE:])
+        return sealed
 
     def open(self, sealed: _Buffer, place: Place) -> bytes:
         """The plain bytes. Raises DamagedError when a bit differs, or when this was sealed for another image or place."""
