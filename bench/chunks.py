@@ -1,93 +1,52 @@
 """``python -m bench.chunks``: how large should chunks and frames be, for a full image and the next day's together?
 
-Day 2 is a copy of the generated disk in which about 3 % of the content changed: pages of large files rewritten in place,
-files deleted, new ones written. Writes docs/chunk-sizes.md.
+Day 2 is the disk of ``bench.day2``, about 3 % of whose content changed. Writes docs/chunk-sizes.md.
 """
 
 from __future__ import annotations
 
-import random
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import zstandard
 from blake3 import blake3
 
-from bench.disk import CACHE, DISK, BenchDisk, load
-from bench.loop import loop_device, mounted
+from bench.day2 import DAY_2, make_day_2
+from bench.disk import DISK
+from bench.make_disk import make_disk
 from rescue.devices.table import read_layout
 from rescue.engine.reading import read_extents
-from rescue.engine.regions import FRAME_SIZE, regions_of, stretches_of
+from rescue.engine.regions import FRAME_SIZE, Stretch, regions_of, stretches_of
 from rescue.engine.survey import map_disk
 from rescue.model.disk import Disk
 from rescue.system.blockfile import FileSource
-from rescue.system.run import run
 from rescue.units import KIB, MIB
 
-DAY_2: Final = CACHE / "day2.img"
 REPORT: Final = Path(__file__).resolve().parent.parent / "docs" / "chunk-sizes.md"
 CHUNKS: Final = (64 * KIB, 256 * KIB, 512 * KIB, 1 * MIB, 4 * MIB)
 FRAMES: Final = (1 * MIB, 4 * MIB, 8 * MIB, 16 * MIB)
-_CHANGED: Final = 0.03
 _ROW: Final = 40  # bytes of an index row after compression: its hash and little more
 
 
-def make_day_2(disk: BenchDisk) -> None:
-    """Copy the disk and change about 3 % of what is on its ext4, xfs and btrfs volumes."""
-    partial = DAY_2.with_suffix(".partial")
-    run(["cp", "--sparse=always", str(DISK), str(partial)], timeout=900)
-    for partition in disk.partitions:
-        if partition.fs not in ("ext4", "xfs", "btrfs"):
-            continue
-        with (
-            loop_device(partial, partition.start, partition.size) as node,
-            TemporaryDirectory() as point,
-            mounted(node, Path(point), partition.fs) as folder,
-        ):
-            _change(folder, int(partition.used * _CHANGED), random.Random(partition.number))
-    partial.rename(DAY_2)
-
-
-def _change(folder: Path, amount: int, rng: random.Random) -> None:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and p.stat().st_size)
-    large = [p for p in files if p.stat().st_size > 4 * MIB]
-    pages = amount // 20
-    while pages > 0:  # a database: pages near each other, here and there
-        with rng.choice(large).open("r+b") as file:
-            window = rng.randrange(file.seek(0, 2) // (4 * KIB) - 256)
-            for _ in range(16):
-                file.seek((window + rng.randrange(256)) * 4 * KIB)
-                file.write(rng.randbytes(4 * KIB))
-                pages -= 4 * KIB
-    replaced = amount - amount // 20
-    while replaced > 0:  # updates: files replaced by other versions of themselves
-        path = rng.choice(files)
-        if not path.exists() or path.stat().st_size > 32 * MIB:
-            continue
-        content = bytearray(path.read_bytes())
-        path.unlink()
-        for _ in range(max(len(content) // (64 * KIB), 1)):
-            at = rng.randrange(len(content))
-            content[at : at + 200] = rng.randbytes(min(200, len(content) - at))
-        path.write_bytes(content)
-        replaced -= len(content)
-
-
-def stretches(path: Path) -> Iterator[tuple[int, memoryview]]:
-    """What an image of a disk file keeps: ``(offset, bytes)`` of up to a frame each, on a grid of the largest chunk."""
-    with FileSource(path, direct=True) as source:
+def stretches_with_places(path: Path) -> Iterator[Stretch]:
+    """How an image of a disk file cuts it: frames and the emptiness between them, on a grid of the largest chunk."""
+    with FileSource(path) as source:
         disk = Disk(str(path), source.size, is_file=True)
         layout = read_layout(source, 512)
         for region in regions_of(layout, map_disk(disk, source, layout)):
-            for stretch in stretches_of(region, max(CHUNKS)):
-                if stretch.extents:
-                    buffer = memoryview(bytearray(FRAME_SIZE))
-                    read_extents(source, stretch.start, stretch.end, stretch.extents, buffer)
-                    yield stretch.start, buffer[: stretch.end - stretch.start]
+            yield from stretches_of(region, max(CHUNKS))
+
+
+def stretches(path: Path) -> Iterator[tuple[int, memoryview]]:
+    """What an image of a disk file keeps: ``(offset, bytes)`` of up to a frame each."""
+    with FileSource(path, direct=True) as source:
+        for stretch in stretches_with_places(path):
+            if stretch.extents:
+                buffer = memoryview(bytearray(FRAME_SIZE))
+                read_extents(source, stretch.start, stretch.end, stretch.extents, buffer)
+                yield stretch.start, buffer[: stretch.end - stretch.start]
 
 
 def _each(path: Path, work: Callable[[int, memoryview], None]) -> None:
@@ -173,7 +132,7 @@ def report(full: dict[int, int], added: dict[int, tuple[int, int, int]]) -> str:
         "# Why chunks of 256 KiB in frames of 8 MiB",
         "",
         "Measured by `python -m bench.chunks` on the generated disk of the benchmarks and a copy of it in which about 3 % of the",
-        "content changed (pages of large files rewritten in place, files replaced). Zstandard level 3.",
+        "content changed as use changes it (`bench/day2.py`). Zstandard level 3.",
         "",
         "| frame | data frames of the full image | against 8 MiB |",
         "|---:|---:|---:|",
@@ -197,8 +156,8 @@ def report(full: dict[int, int], added: dict[int, tuple[int, int, int]]) -> str:
         "256 KiB, and 2 GiB, twice what the design allows, at 64 KiB. So 256 KiB it is, and more on the largest disks",
         "(docs/image-format.md, section 9).",
         "",
-        "How scattered the changes are decides it: with a third of them as single 4 KiB pages all over large files, an earlier",
-        "run stored 410 MB at 64 KiB, 848 MB at 256 KiB and 1,385 MB at 1 MiB. Here they are a twentieth, near each other.",
+        "How scattered the changes are decides it: on an earlier day 2, a third of whose changes were single 4 KiB pages all",
+        "over large files, 410 MB were stored at 64 KiB, 848 MB at 256 KiB and 1,385 MB at 1 MiB.",
         "",
     ]
     return "\n".join(lines)
@@ -206,11 +165,7 @@ def report(full: dict[int, int], added: dict[int, tuple[int, int, int]]) -> str:
 
 def main() -> int:
     """Make day 2 if it is not there, measure, write the report."""
-    disk = load()
-    if disk is None:
-        sys.exit("There is no disk yet: run python -m bench.make_disk.")
-    if not DAY_2.exists():
-        make_day_2(disk)
+    make_day_2(make_disk())
     text = report(full_sizes(), increments())
     REPORT.write_text(text)
     print(text)

@@ -29,6 +29,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,6 +46,14 @@ from tests.vm.mirrors import debian_mirror
 
 SECTOR = 512
 HOUR = 3600.0
+
+MOUNT_OPTIONS: Mapping[str, tuple[str, str]] = {
+    "ext4": ("ext4", "noatime"),
+    "ntfs": ("ntfs-3g", "noatime,big_writes"),
+    "xfs": ("xfs", "noatime"),
+    # Without nodiscard btrfs would punch what is deleted out of the file, and the free space would be clean.
+    "btrfs": ("btrfs", "noatime,nodiscard"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +149,16 @@ def _write_table(disk: Path, recipe: Recipe) -> list[tuple[int, int]]:
     return places
 
 
-def _used(where: Path) -> int:
+def used_bytes(where: Path) -> int:
     """Bytes in use in a mounted file system."""
     os.sync()
     stat = os.statvfs(where)
     return (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+
+
+def fat_used(folder: Path) -> int:
+    """Bytes that the files of a folder take on the ESP, each rounded up to whole clusters of 1 KiB."""
+    return sum(-(-path.stat().st_size // 1024) * 1024 for path in folder.rglob("*") if path.is_file())
 
 
 def _make_fat(disk: Path, place: tuple[int, int], mix: Mix, corpus: Corpus, seed: int) -> int:
@@ -158,29 +172,23 @@ def _make_fat(disk: Path, place: tuple[int, int], mix: Mix, corpus: Corpus, seed
         folder = Path(scratch) / "EFI"
         fill(folder, mix, corpus, seed)
         run(["mcopy", "-s", "-Q", "-i", f"{disk}@@{start}", str(folder), "::/"], timeout=600)
-        # The files, each rounded up to whole clusters of 1 KiB.
-        return sum(-(-path.stat().st_size // 1024) * 1024 for path in folder.rglob("*") if path.is_file())
+        return fat_used(folder)
 
 
-def _format(node: str, fs: str, start: int) -> tuple[str, str]:
-    """Make the file system on a node without discarding what was there; the kind and options to mount it with."""
+def _format(node: str, fs: str, start: int) -> None:
+    """Make the file system on a node without discarding what was there."""
     match fs:
         case "ext4":
             run(["mkfs.ext4", "-q", "-F", "-E", "nodiscard", node], timeout=300)
-            return "ext4", "noatime"
         case "ntfs":
             run(
                 ["mkfs.ntfs", "--quick", "--force", "--partition-start", str(start // SECTOR), "-H", "255", "-S", "63", node],
                 timeout=300,
             )
-            return "ntfs-3g", "noatime,big_writes"
         case "xfs":
             run(["mkfs.xfs", "-q", "-f", "-K", node], timeout=300)
-            return "xfs", "noatime"
         case "btrfs":
             run(["mkfs.btrfs", "--quiet", "--force", "--nodiscard", node], timeout=300)
-            # Without this btrfs would punch what is deleted out of the file, and the free space would be clean.
-            return "btrfs", "noatime,nodiscard"
         case _:
             raise RescueError(f"The recipe names an unknown file system: {fs}.")
 
@@ -189,7 +197,8 @@ def _make_volume(disk: Path, place: tuple[int, int], part: Part, tree: Path, cor
     """One partition through a loop device; bytes in use at the end."""
     start, size = place
     with loop_device(disk, start, size) as node:
-        kind, options = _format(node, part.fs, start)
+        _format(node, part.fs, start)
+        kind, options = MOUNT_OPTIONS[part.fs]
         with TemporaryDirectory(dir=disk.parent) as scratch, mounted(node, Path(scratch), kind, options) as where:
             if part.debian:
                 run(
@@ -200,7 +209,7 @@ def _make_volume(disk: Path, place: tuple[int, int], part: Part, tree: Path, cor
             os.sync()
             for path in doomed:
                 path.unlink()
-            return _used(where)
+            return used_bytes(where)
 
 
 def make_disk(recipe: Recipe = RECIPE, folder: Path = CACHE) -> BenchDisk:
