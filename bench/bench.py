@@ -18,12 +18,11 @@ from pathlib import Path
 
 from bench import limits, ours, peers
 from bench.disk import CACHE, DISK, BenchDisk
+from bench.document import DOCUMENT, put
 from bench.make_disk import make_disk
 from bench.report import Figures, Machine, Pair, Series, document, limits_table, table
 from rescue.errors import RescueError
 from rescue.system.run import run
-
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
 WARM, COLD, VERIFY, RESTORE, PROOF = "backup", "backup, cold cache", "verify", "restore", "restore with read-back proof"
 GOALS = {WARM: 3.3, COLD: 2.5, VERIFY: 12.0, RESTORE: 6.0, PROOF: 4.0}
@@ -200,7 +199,7 @@ def benchmark(rounds: int, *, cold: bool, folder: Path) -> Figures:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print the table, and keep it in ``docs/benchmarks.md`` unless the run was a quick one."""
+    """Measure, print the table, and keep it at the head of ``docs/benchmarks.md`` unless the run was a quick one."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3, help="how many times each side is measured (default: 3)")
     parser.add_argument("--quick", action="store_true", help="one round, no cold cache, nothing written to docs/")
@@ -219,8 +218,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(table(figures))
     print(limits_table(figures.limits), end="")
     if not asked.quick:
-        DOCUMENT.parent.mkdir(exist_ok=True)
-        DOCUMENT.write_text(document(figures, machine()))
+        put(DOCUMENT, head=document(figures, machine()))
     return 0
 
 

@@ -65,7 +65,8 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     return shown if len(values) == 1 else f"{shown} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
-def _mark(met: bool) -> str:
+def mark(met: bool) -> str:
+    """Whether a goal is met, for a table."""
     return "yes" if met else "**no**"
 
 
@@ -76,7 +77,7 @@ def _series_row(series: Series, used: int) -> str:
     rate = used / median(ours) / 1e6
     cells = [
         *(series.name, spread(ours), spread(peer), f"{rate:,.0f}", f"{spread(ratios, 2)}×"),
-        *(f"≥ {series.goal:g}×", _mark(median(ratios) >= series.goal)),
+        *(f"≥ {series.goal:g}×", mark(median(ratios) >= series.goal)),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -91,11 +92,11 @@ def table(figures: Figures) -> str:
     size = figures.size_ours / figures.size_peer
     lines.append(
         f"| size of the image | {figures.size_ours / 1e6:,.1f} MB | {figures.size_peer / 1e6:,.1f} MB | – | {size:.4f}× "
-        f"| ≤ {SIZE_GOAL}× | {_mark(size <= SIZE_GOAL)} |"
+        f"| ≤ {SIZE_GOAL}× | {mark(size <= SIZE_GOAL)} |"
     )
     lines.append(
         f"| peak memory of all its processes | {figures.memory / 1e6:,.0f} MB | – | – | – "
-        f"| < {MEMORY_GOAL / 1e6:.0f} MB | {_mark(figures.memory < MEMORY_GOAL)} |"
+        f"| < {MEMORY_GOAL / 1e6:.0f} MB | {mark(figures.memory < MEMORY_GOAL)} |"
     )
     return "\n".join(lines) + "\n"
 
@@ -134,7 +135,7 @@ about 1.5 times as much work a byte, backup was about 3.3×, verify 7× to 8× a
 
 
 def document(figures: Figures, machine: Machine) -> str:
-    """The whole of ``docs/benchmarks.md``."""
+    """The head of ``docs/benchmarks.md``: everything up to its first section."""
     rounds = max(len(series.pairs) for series in figures.series)
     return _TEXT.format(
         date=machine.date,
