@@ -39,8 +39,9 @@ lint: .cache/setup
 iso: .cache/setup .cache/packages-iso  ## build/rescue.iso, from caches where its inputs did not change
 	$(SUDO) image-build/build-iso $(ISO)
 
-bench: .cache/setup .cache/packages-tests .cache/packages-bench  ## against Clonezilla in the same run; writes docs/benchmarks.md
+bench: .cache/setup .cache/packages-tests .cache/packages-bench  ## against Clonezilla, restic and borg, each in the same run; writes docs/benchmarks.md
 	$(SUDO) $(BIN)/python -m bench.bench
+	$(SUDO) $(BIN)/python -m bench.second
 
 setup: .cache/setup
 

@@ -27,17 +27,19 @@ class Limit:
     rate: float
 
 
-def data_ranges(path: Path) -> list[tuple[int, int]]:
-    """The ranges of a sparse file that hold data, as (start, end) in bytes."""
+def data_ranges(path: Path, begin: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
+    """The ranges of a sparse file, or of a part of it, that hold data, as (start, end) in bytes."""
     ranges: list[tuple[int, int]] = []
     with path.open("rb") as file:
-        end, size = 0, path.stat().st_size
+        end, size = begin, path.stat().st_size if stop is None else stop
         while end < size:
             try:
                 start = os.lseek(file.fileno(), end, os.SEEK_DATA)
             except OSError:  # ENXIO: only a hole is left
                 break
-            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            if start >= size:
+                break
+            end = min(os.lseek(file.fileno(), start, os.SEEK_HOLE), size)
             ranges.append((start, end))
     return ranges
 

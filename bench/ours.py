@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.archives import size_of
 from bench.memory import MemoryWatch
 from rescue.errors import RescueError
 from rescue.system.run import run
@@ -41,16 +42,42 @@ def image_in(folder: Path) -> Path:
     return images[0]
 
 
-def backup(source: Path, folder: Path) -> OurResult:
-    """Back the disk up into an empty folder, without the proof: the peer's pipeline has none either."""
-    result = _timed(["backup", str(source), str(folder), "--no-verify", "--progress", "none", "--yes"])
+def _secret(passphrase: Path | None) -> list[str]:
+    return [] if passphrase is None else ["--passphrase-file", str(passphrase)]
+
+
+def backup(source: Path, folder: Path, *, passphrase: Path | None = None) -> OurResult:
+    """Back the disk up into an empty folder, without the proof: the peer's pipeline has none either.
+
+    With a file that holds a passphrase the image is encrypted.
+    """
+    secret = ["--encrypt", *_secret(passphrase)] if passphrase else []
+    result = _timed(["backup", str(source), str(folder), "--no-verify", "--progress", "none", "--yes", *secret])
     return OurResult(result.seconds, image_in(folder).stat().st_size, result.memory)
 
 
-def restore(image: Path, target: Path, *, proof: bool) -> OurResult:
-    """Restore the image onto a file of the disk's size that exists; with or without reading back what was written."""
+def incremental(source: Path, folder: Path, name: str) -> OurResult:
+    """Add an incremental image to a folder that holds the full one; its size is that of all files that appeared."""
+    before = size_of(folder)
+    options = ["--kind", "incremental", "--parent", "auto", "--name", name, "--no-verify", "--progress", "none", "--yes"]
+    result = _timed(["backup", str(source), str(folder), *options])
+    return OurResult(result.seconds, size_of(folder) - before, result.memory)
+
+
+def restore(image: Path, target: Path, *, proof: bool, delta: bool | None = None, passphrase: Path | None = None) -> OurResult:
+    """Restore the image onto a file of the disk's size that exists; with or without reading back what was written.
+
+    ``delta``: whether only what differs is written; None leaves it to the program.
+    """
     options = ["--progress", "none", "--yes"] + ([] if proof else ["--no-verify"])
-    return _timed(["restore", str(image), str(target), *options], image)
+    if delta is not None:
+        options.append("--delta" if delta else "--no-delta")
+    return _timed(["restore", str(image), str(target), *options, *_secret(passphrase)], image)
+
+
+def extract(image: Path, partition: int, path: str, folder: Path) -> OurResult:
+    """Copy one file (``path`` is absolute inside of the partition) out of an image into a folder."""
+    return _timed(["extract", str(image), f"{partition}:{path}", str(folder)], image)
 
 
 def verify(image: Path) -> OurResult:

@@ -79,6 +79,13 @@ def restore(disk: BenchDisk, folder: Path, target: Path) -> PeerResult:
     return _each(disk, folder, target, (_RESTORE, _RESTORE_WHOLE), read_only=False)
 
 
+def restore_partition(partition: BenchPartition, folder: Path, target: Path) -> float:
+    """Restore one partition to its place in ``target``; seconds."""
+    script = _RESTORE if partition.fs in _PARTCLONE else _RESTORE_WHOLE
+    with TemporaryDirectory() as logs, loop_device(target, partition.start, partition.size) as node:
+        return _timed(script, [partition.fs, node, str(_image(folder, partition)), str(Path(logs) / "partclone.log")])
+
+
 def check(disk: BenchDisk, folder: Path) -> PeerResult:
     """Check the image of every partition."""
     return _each(disk, folder, None, (_CHECK, _CHECK_WHOLE), read_only=True)
