@@ -75,3 +75,7 @@ class TargetWriteError(RescueError):
 
 class ProgramError(RescueError):
     """An external program failed, ran too long or printed too much."""
+
+
+class ProgramTimeoutError(ProgramError):
+    """An external program was ended because it ran too long."""

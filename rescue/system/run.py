@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rescue.errors import ProgramError
+from rescue.errors import ProgramError, ProgramTimeoutError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OUTPUT_LIMIT = 64 << 20
@@ -37,7 +37,11 @@ def have(program: str) -> bool:
 
 
 class _RanAwayError(Exception):
-    """The program ran too long or printed too much; the text says which."""
+    """The program printed too much; the text says how much."""
+
+
+class _TooLongError(_RanAwayError):
+    """The program ran too long; the text says how long."""
 
 
 def _wait(child: subprocess.Popen[bytes], stdin: bytes, timeout: float, output_limit: int, outputs: Sequence[int]) -> None:
@@ -49,7 +53,7 @@ def _wait(child: subprocess.Popen[bytes], stdin: bytes, timeout: float, output_l
         except subprocess.TimeoutExpired as error:
             data = None
             if time.monotonic() >= deadline:
-                raise _RanAwayError(f"did not end within {timeout:.0f} s") from error
+                raise _TooLongError(f"did not end within {timeout:.0f} s") from error
         else:
             return
         finally:
@@ -69,8 +73,8 @@ def run(
 ) -> Completed:
     """Run a program and return its output.
 
-    Raises ProgramError when it is missing, exits with a code not in ``ok``, runs longer than ``timeout`` seconds or
-    prints more than ``output_limit`` bytes. The message holds the command so that it can be pasted.
+    Raises ProgramError when it is missing, exits with a code not in ``ok`` or prints more than ``output_limit`` bytes,
+    ProgramTimeoutError when it runs longer than ``timeout`` seconds. The message holds the command so that it can be pasted.
     """
     shown = shlex.join(arguments)
     environment = {"PATH": PATH, "LC_ALL": "C", "HOME": os.environ.get("HOME", "/"), **(env or {})}
@@ -90,6 +94,8 @@ def run(
             raise ProgramError(f"Cannot run {arguments[0]}: {error.strerror}.", f"The command was: {shown}") from error
         try:
             _wait(child, stdin, timeout, output_limit, (out.fileno(), err.fileno()))
+        except _TooLongError as error:
+            raise ProgramTimeoutError(f"{arguments[0]} {error}.", f"The command was: {shown}") from error
         except _RanAwayError as error:
             raise ProgramError(f"{arguments[0]} {error}.", f"The command was: {shown}") from error
         finally:
