@@ -84,7 +84,7 @@ def rows(file, header, entry):
     check(payload[8:24] == header["uuid"], "a segment belongs to another image")
     check(digest_ok(payload[:-32], payload[-32:]), "a segment is damaged")
     count, start, end = struct.unpack_from("<IQQ", payload, 28)
-    table = unpack(payload[48:-32], 64 << 20)
+    table = unpack(payload[56:-32], 64 << 20)
     check(len(table) == 64 * count, "a segment has another number of rows than it says")
     for kind, _, part, in_frame, length, offset, stored, content, digest in struct.iter_unpack("<BBHIQQII32s", table):
         check(kind <= DATA and part == 0 and length <= end - start, "a row is impossible")

@@ -49,7 +49,7 @@ def compare_with_disk(image_path: str, disk: Disk, *, token: CancelToken, progre
 
         statistics = image.manifest.statistics
         expected = statistics.data_bytes + statistics.zero_bytes
-        compared = prove(image.rows(), expected, read, differing.append, token, progress)
+        compared = prove(image.rows(), expected, image.digest, read, differing.append, token, progress)
         if differing:
             raise DamagedError(_difference(image, disk, sorted(differing)), "One of them changed since the image was made.")
         return CompareResult(compared)

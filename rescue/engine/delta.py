@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from blake3 import blake3
-
 from rescue.errors import SourceReadError
 from rescue.images.chain import Chain
 from rescue.images.format import Row, RowKind
@@ -71,7 +69,7 @@ class Delta:
             self._target.pread_into(content, start)
         except SourceReadError:
             return [self._is_same(row, buffer) for row in run]
-        return [blake3(content[row.start - start : row.end - start]).digest() == row.hash for row in run]
+        return [self._chain.digest(content[row.start - start : row.end - start]) == row.hash for row in run]
 
     def _is_same(self, row: Row, buffer: memoryview | None = None) -> bool:
         content = memoryview(bytearray(row.length)) if buffer is None else buffer[: row.length]
@@ -79,4 +77,4 @@ class Delta:
             self._target.pread_into(content, row.start)
         except SourceReadError:
             return False  # a write may mend it, or fail and say so
-        return blake3(content).digest() == row.hash
+        return self._chain.digest(content) == row.hash

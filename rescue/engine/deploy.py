@@ -183,7 +183,7 @@ class Deployment:
                 if not (late and self._is_late(row.start, row.end)) and not self._was_same(row)
             )  # fmt: skip
             expected = self._image.manifest.statistics.data_bytes + self._image.manifest.statistics.zero_bytes - self._same.total
-            proved = self._same.total + prove(rows, expected, target.pread_into, self._wrong, token, progress)
+            proved = self._same.total + prove(rows, expected, self._image.digest, target.pread_into, self._wrong, token, progress)
             for offset, data in late:
                 if target.pread(len(data), offset) != data:
                     self._wrong(offset)

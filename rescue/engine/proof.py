@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from blake3 import blake3
-
 from rescue.engine.pipeline import Buffers, run_ordered, worker_count
+from rescue.images.cipher import Digest
 from rescue.images.format import Row, RowKind
 from rescue.model.progress import CancelToken
 from rescue.units import MIB
@@ -18,6 +17,7 @@ _SPAN: Final = 16 * MIB  # of one read; not below the largest chunk
 def prove(
     rows: Iterable[Row],
     total: int,
+    digest: Digest,
     read: Callable[[memoryview, int], None],
     wrong: Callable[[int], None],
     token: CancelToken,
@@ -25,7 +25,7 @@ def prove(
 ) -> int:
     """Read every DATA and ZERO row by ``read(buffer, offset)`` and compare; return the bytes that were compared.
 
-    ``total`` is how many those are expected to be.
+    ``total`` is how many those are expected to be, ``digest`` the hash that is in the rows.
 
     ``wrong`` is told the offset of each chunk that differs (from several threads; it may raise). ``progress`` is told
     bytes read and bytes in all.
@@ -35,7 +35,7 @@ def prove(
     done = 0
 
     def spans() -> Iterator[list[Row]]:
-        for span in _spans(_with_hashes(rows)):
+        for span in _spans(_with_hashes(rows, digest)):
             token.check()
             yield span
 
@@ -46,7 +46,7 @@ def prove(
         try:
             read(buffer[:length], start)
             for row in span:
-                if blake3(buffer[row.start - start : row.end - start]).digest() != row.hash:
+                if digest(buffer[row.start - start : row.end - start]) != row.hash:
                     wrong(row.start)
         finally:
             buffers.give_back(buffer)
@@ -63,7 +63,7 @@ def prove(
     return done
 
 
-def _with_hashes(rows: Iterable[Row]) -> Iterator[Row]:
+def _with_hashes(rows: Iterable[Row], digest: Digest) -> Iterator[Row]:
     """DATA rows as they are, ZERO rows cut to the size of a read and with the hash of their zeros."""
     hashes: dict[int, bytes] = {}
     for row in rows:
@@ -73,7 +73,7 @@ def _with_hashes(rows: Iterable[Row]) -> Iterator[Row]:
             for start in range(row.start, row.end, _SPAN):
                 length = min(_SPAN, row.end - start)
                 if length not in hashes:
-                    hashes[length] = blake3(bytes(length)).digest()
+                    hashes[length] = digest(bytes(length))
                 yield Row(row.kind, start, length, hash=hashes[length])
 
 

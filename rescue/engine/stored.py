@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from rescue.engine.pipeline import Buffers
 from rescue.images.chain import Chain
+from rescue.images.cipher import FRAME_OVERHEAD
 from rescue.images.frames import FrameUse, damaged
 
 
@@ -22,7 +23,7 @@ class StoredBuffers:
     def __init__(self, chain: Chain, count: int) -> None:
         self._chain = chain
         # What cannot be compressed grows a little; anything longer was not written by a sane writer.
-        self._size = chain.header.frame_limit + chain.header.frame_limit // 128 + 1024
+        self._size = chain.header.frame_limit + chain.header.frame_limit // 128 + 1024 + FRAME_OVERHEAD
         self._buffers = Buffers(count, self._size)
 
     def read(self, use: FrameUse) -> Stored:

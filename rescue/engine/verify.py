@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -11,14 +11,10 @@ from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.engine.stored import Stored, StoredBuffers
 from rescue.errors import DamagedError
 from rescue.images.chain import Chain
-from rescue.images.format import (
-    HEADER_SIZE,
-    MAX_ZERO_FRAME,
-    SKIPPABLE_HEAD,
-    TRAILER_SIZE,
-    zero_frame,
-)
+from rescue.images.format import HEADER_SIZE, SKIPPABLE_HEAD, TRAILER_SIZE, Row, zero_frame
 from rescue.images.frames import FrameDecoder, FrameUse, segment_uses
+from rescue.images.keyslots import KEY_AREA_SIZE
+from rescue.images.walk import SegmentWalk
 from rescue.model.progress import CancelToken, Message
 
 
@@ -107,62 +103,44 @@ class _Walk:
     def __init__(self, chain: Chain, own_only: bool) -> None:
         self._chain = chain
         self._own_only = own_only
-        self._plain = chain.header.is_plain
         self._entries = iter(chain.image.seek_entries())
-        self._offset = 0  # in the file
-        self._disk = 0  # a stock decoder has put out this many bytes
+        self._walk = SegmentWalk(chain.header, chain.path, 0)
 
     def items(self) -> Iterator[FrameUse | _ZeroFrame]:
         """What is to be read and checked, in file order. Raises DamagedError when the frames do not follow each other."""
         image = self._chain.image
-        self._expect(SKIPPABLE_HEAD.size + HEADER_SIZE, 0)
+        self._skip(HEADER_SIZE)
+        if image.header.encryption:
+            self._skip(KEY_AREA_SIZE)
         for number, entry in enumerate(image.manifest.segments):
-            for item in segment_uses(self._chain.segment_rows(number)):
-                if isinstance(item, FrameUse) and not item.file:
-                    yield from self._frame(item)
-                elif isinstance(item, FrameUse) and not self._own_only:
-                    yield item
-            if self._plain:
-                yield from self._zeros_up_to(entry.end)
-            if entry.offset != self._offset:
-                raise self._wrong()
-            self._expect(SKIPPABLE_HEAD.size + entry.length, 0)
+            own, others = _parted(segment_uses(self._chain.segment_rows(number)))
+            for piece in self._walk.frames(own, entry.end):
+                self._expect(piece.stored, piece.content)
+                yield piece.use or _ZeroFrame(piece.offset, piece.content)
+            if not self._own_only:
+                yield from others
+            if entry.offset != self._walk.offset:
+                raise self._walk.wrong()
+            self._skip(entry.length)
         trailer = image.trailer
-        if trailer.manifest_offset != self._offset:
-            raise self._wrong()
-        self._expect(SKIPPABLE_HEAD.size + trailer.manifest_length, 0)
-        self._expect(SKIPPABLE_HEAD.size + TRAILER_SIZE, 0)
-        whole = self._disk == image.header.disk_size or not self._plain
-        if self._offset != image.seek_table_offset or not whole or next(self._entries, None):
-            raise self._wrong()
+        if trailer.manifest_offset != self._walk.offset:
+            raise self._walk.wrong()
+        self._skip(trailer.manifest_length)
+        self._skip(TRAILER_SIZE)
+        whole = self._walk.disk == image.header.disk_size or not image.header.is_plain
+        if self._walk.offset != image.seek_table_offset or not whole or next(self._entries, None):
+            raise self._walk.wrong()
 
-    def _frame(self, use: FrameUse) -> Iterator[FrameUse | _ZeroFrame]:
-        if self._plain:
-            start = use.chunks[0].start - use.chunks[0].in_frame
-            if any(chunk.start - chunk.in_frame != start for chunk in use.chunks):
-                raise self._wrong()
-            yield from self._zeros_up_to(start)
-            if self._disk != start:
-                raise self._wrong()
-        if use.offset != self._offset:
-            raise self._wrong()
-        self._expect(use.length, use.content)
-        yield use
-
-    def _zeros_up_to(self, end: int) -> Iterator[_ZeroFrame]:
-        while self._disk < end:
-            length = min(end - self._disk, MAX_ZERO_FRAME)
-            yield _ZeroFrame(self._offset, length)
-            self._expect(len(zero_frame(length)), length)
+    def _skip(self, payload: int) -> None:
+        self._expect(SKIPPABLE_HEAD.size + payload, 0)
+        self._walk.skip(SKIPPABLE_HEAD.size + payload)
 
     def _expect(self, stored: int, content: int) -> None:
         if next(self._entries, None) != (stored, content):
-            raise self._wrong()
-        self._offset += stored
-        self._disk += content
+            raise self._walk.wrong()
 
-    def _wrong(self) -> DamagedError:
-        return DamagedError(
-            f"{self._chain.path} is damaged: its frames and its index do not agree near byte {self._offset} of the file.",
-            "Use another image of this disk.",
-        )
+
+def _parted(uses: Iterable[FrameUse | Row]) -> tuple[list[FrameUse], list[FrameUse]]:
+    """The frames of a segment that are in the image's own file, and those in other files."""
+    frames = [use for use in uses if isinstance(use, FrameUse)]
+    return [use for use in frames if not use.file], [use for use in frames if use.file]

@@ -10,9 +10,13 @@ from types import TracebackType
 from typing import Self
 
 from rescue.errors import DamagedError, FormatError, RescueError
+from rescue.images.cipher import Digest, digest_of
+from rescue.images.crypto import ImageKeys
 from rescue.images.format import HEADER_SIZE, SKIPPABLE_HEAD, TAG_HEADER, Header, Row, RowKind
 from rescue.images.manifest import ChainMember, Manifest
-from rescue.images.reader import ImageFile, ImageReader
+from rescue.images.reader import UNKNOWN_SIZE, ImageFile, ImageReader
+from rescue.images.secrets import NO_SECRETS, Secrets
+from rescue.images.segment import frames_are_within, rows_of
 from rescue.model.layout import Layout
 from rescue.model.survey import ImageSummary
 from rescue.units import human_size
@@ -40,10 +44,15 @@ class Chain:
     ``files[row.file]`` is the file that holds a row's frame; None for one that cannot be used and one that is not needed.
     """
 
-    def __init__(self, path: str | Path, *, incomplete: bool = False) -> None:
-        """Raises as ImageReader; DamagedError when a file of the chain is missing or another one, unless ``incomplete``."""
-        self.image = ImageReader(path)
+    def __init__(self, path: str | Path, secrets: Secrets = NO_SECRETS, *, incomplete: bool = False) -> None:
+        """``secrets`` open an encrypted image, which holds the keys of the others.
+
+        Raises as ImageReader; DamagedError when a file of the chain is missing or another one, unless ``incomplete``.
+        """
+        self.image = ImageReader(path, secrets)
+        self.digest: Digest = digest_of(self.image.keys)  # of a chunk
         self._members: list[ImageFile | None] = []
+        self._sizes = [self.image.source.size]
         self.losses: tuple[Loss, ...] = ()
         try:
             self._open_members()
@@ -93,22 +102,28 @@ class Chain:
         """By the numbers that rows use; 0 is the image itself."""
         return (self.image, *self._members)
 
+    def segment_table(self, number: int) -> bytes:
+        """The rows of one segment as they are stored, those of missing files too, every number bounded.
+
+        Raises DamagedError, FormatError, SourceReadError.
+        """
+        table = self.image.segment_table(number)
+        if not frames_are_within(table, self._sizes):
+            raise FormatError(
+                f"{self.path}: part {number} of its index points outside of its files, or into one it does not need."
+            )
+        return table
+
     def segment_rows(self, number: int) -> Iterator[Row]:
-        """The rows of one segment, those that a missing file holds as BAD. Raises DamagedError, FormatError, SourceReadError."""
+        """The rows of one segment, those that a missing file holds as BAD. Raises as :meth:`segment_table`."""
+        rows = rows_of(self.segment_table(number), self.manifest.segments[number].start)
+        return self._without_lost(rows) if self.losses else rows
+
+    def _without_lost(self, rows: Iterator[Row]) -> Iterator[Row]:
         files = self.files
-        for row in self.image.segment_rows(number):
-            if row.kind != RowKind.DATA or not row.file:
-                yield row
-                continue
-            file = files[row.file]
-            if file is None:
-                if not self.manifest.chain[row.file - 1].data_bytes:
-                    raise FormatError(f"{self.path}: part {number} of its index points into a file that it does not need.")
-                yield Row(RowKind.BAD, row.start, row.length)
-                continue
-            if row.frame_offset + row.frame_length > file.source.size:
-                raise FormatError(f"{self.path}: part {number} of its index points outside of {file.path}.")
-            yield row
+        for row in rows:
+            lost = row.kind == RowKind.DATA and files[row.file] is None
+            yield Row(RowKind.BAD, row.start, row.length) if lost else row
 
     def rows(self) -> Iterator[Row]:
         """All rows, in disk order, one segment in memory at a time. Raises as :meth:`segment_rows`."""
@@ -126,12 +141,14 @@ class Chain:
                 except RescueError as error:
                     failed[number] = error.message
             self._members.append(file)
+            # Into a file that is not needed no row may point; where one that is missing ended is not known.
+            self._sizes.append(file.source.size if file else UNKNOWN_SIZE if number in failed else 0)
         if failed:
-            costs = self._costs(failed.keys())
-            self.losses = tuple(Loss(self.manifest.chain[n - 1], why, costs[n]) for n, why in failed.items())
+            costs = self._costs()
+            self.losses = tuple(Loss(self.manifest.chain[n - 1], why, costs.get(n, ())) for n, why in failed.items())
 
-    def _costs(self, numbers: object) -> dict[int, tuple[tuple[str, int], ...]]:
-        """How many bytes of which part of the disk are in the files of these numbers."""
+    def _costs(self) -> dict[int, tuple[tuple[str, int], ...]]:
+        """How many bytes of which part of the disk are in other files, by their numbers."""
         counts: Counter[tuple[int, int]] = Counter()
         parts = self.layout.data_partitions
         for row in self.image.rows():
@@ -142,9 +159,7 @@ class Chain:
         for (file, part), size in sorted(counts.items()):
             where = f"partition {part}" if part else "the space outside of partitions"
             costs.setdefault(file, []).append((where, size))
-        return {number: tuple(found) for number, found in costs.items()} | {
-            n: () for n in range(len(self._members) + 1) if n not in costs
-        }
+        return {number: tuple(found) for number, found in costs.items()}
 
     def close(self) -> None:
         """Close all files."""
@@ -175,9 +190,9 @@ class Folder:
             if _uuid_of(path) != member.uuid:
                 continue
             try:
-                file = ImageFile(path)
-            except RescueError as error:
-                why = f"is damaged ({error.message})"
+                file = ImageFile(path, keys=ImageKeys.from_bytes(bytes.fromhex(member.keys)) if member.keys else None)
+            except (RescueError, ValueError) as error:
+                why = f"is damaged ({error})"
                 continue
             if file.fingerprint == member.fingerprint:
                 return file
@@ -207,6 +222,6 @@ def _uuid_of(path: Path) -> str:
         return ""
 
 
-def open_chain(path: str | Path, *, incomplete: bool = False) -> Chain:
+def open_chain(path: str | Path, secrets: Secrets = NO_SECRETS, *, incomplete: bool = False) -> Chain:
     """Open an image with its chain. Raises as :class:`Chain`."""
-    return Chain(path, incomplete=incomplete)
+    return Chain(path, secrets, incomplete=incomplete)

@@ -25,18 +25,17 @@ TAG_HEADER: Final = b"RSCUHEAD"
 TAG_SEGMENT: Final = b"RSCUSEGM"
 TAG_MANIFEST: Final = b"RSCUMANI"
 TAG_TRAILER: Final = b"RSCUTAIL"
+TAG_DATA: Final = b"RSCUDATA"  # of a sealed data frame
 
 MAX_FRAME: Final = 64 * MIB
 MAX_ZERO_FRAME: Final = 1 * GIB
 MAX_ROWS: Final = 1 << 20
 MAX_MANIFEST: Final = 64 * MIB
 HASH_SIZE: Final = 32
-MAX_ENCRYPTION: Final = 0
+MAX_ENCRYPTION: Final = 2
 MAX_FILES: Final = 1 << 16  # that one index can point into
 
 _HEADER = struct.Struct("<8sHHBBHIIIIQQ16s32s32s")
-_SEGMENT = struct.Struct("<8s16sIIQQ")
-_ROW = struct.Struct("<BBHIQQII32s")
 _TRAILER = struct.Struct("<8sQ16sQQ32s32s")
 _SEEK_ENTRY = struct.Struct("<II")
 _SEEK_FOOTER = struct.Struct("<IBI")
@@ -100,12 +99,13 @@ class Header:
     physical_sector_size: int = 512
     kind: Kind = Kind.FULL
     encryption: int = 0
+    parent: bytes = _NO_HASH  # fingerprint of the image that one that is not full is made upon
 
     def pack(self) -> bytes:
         """The payload."""
         body = _HEADER.pack(
             TAG_HEADER, VERSION, HEADER_SIZE, self.kind, self.encryption, 0, self.chunk_size, self.logical_sector_size,
-            self.physical_sector_size, self.frame_limit, self.disk_size, self.created, self.uuid, bytes(32), bytes(32),
+            self.physical_sector_size, self.frame_limit, self.disk_size, self.created, self.uuid, self.parent, bytes(32),
         )  # fmt: skip
         return body[:-HASH_SIZE] + blake3(body[:-HASH_SIZE]).digest()
 
@@ -122,7 +122,9 @@ class Header:
             )
         if len(payload) != HEADER_SIZE or blake3(payload[:-HASH_SIZE]).digest() != payload[-HASH_SIZE:]:
             raise DamagedError("The image's header is damaged.")
-        _, _, _, kind, encryption, flags, chunk, logical, physical, limit, size, created, uuid, _, _ = _HEADER.unpack(payload)
+        _, _, _, kind, encryption, flags, chunk, logical, physical, limit, size, created, uuid, parent, _ = _HEADER.unpack(
+            payload
+        )
         if kind > Kind.DIFFERENTIAL or encryption > MAX_ENCRYPTION or flags:
             raise UnsupportedError(
                 "The image is of a kind that this version does not know.", "Use a newer version of this program."
@@ -130,7 +132,12 @@ class Header:
         good_chunk = 64 * KIB <= chunk <= 16 * MIB and chunk & (chunk - 1) == 0
         if not good_chunk or logical not in (512, 4096) or not chunk <= limit <= MAX_FRAME or not 0 < size < 1 << 62:
             raise FormatError("The image's header holds impossible numbers.")
-        return Header(uuid, size, created, chunk, limit, logical, physical, Kind(kind), encryption)
+        return Header(uuid, size, created, chunk, limit, logical, physical, Kind(kind), encryption, parent)
+
+    @property
+    def binding(self) -> bytes:
+        """The hash that stands for all of the header: what sealed pieces are bound to (section 10)."""
+        return self.pack()[-HASH_SIZE:]
 
     @property
     def is_plain(self) -> bool:
@@ -171,76 +178,6 @@ def zero_frame(length: int) -> bytes:
         ((block << 3) | 2).to_bytes(3, "little").ljust(4, b"\x00") * full,
         ((last << 3) | 3).to_bytes(3, "little"), b"\x00",
     ))  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentEntry:
-    """How the manifest refers to a segment."""
-
-    offset: int
-    length: int
-    start: int
-    end: int
-    rows: int
-    hash: str
-
-
-ROW_SIZE: Final = _ROW.size
-
-
-def pack_row(row: Row) -> bytes:
-    """A row as it is in a segment; where it is on the disk is implied there."""
-    return _ROW.pack(
-        row.kind, 0, row.file, row.in_frame, row.length, row.frame_offset, row.frame_length, row.frame_content, row.hash
-    )
-
-
-def unpack_row(table: bytes | bytearray, offset: int) -> Row:
-    """The reverse, with a start of 0, for rows that were checked before they were packed."""
-    kind, _, file, in_frame, length, frame_offset, frame_length, content, digest = _ROW.unpack_from(table, offset)
-    return Row(kind, 0, length, file, in_frame, frame_offset, frame_length, content, digest)
-
-
-def pack_segment(uuid: bytes, number: int, rows: list[Row]) -> bytes:
-    """The payload of a segment; its last 32 bytes are its hash."""
-    table = b"".join(map(pack_row, rows))
-    head = _SEGMENT.pack(TAG_SEGMENT, uuid, number, len(rows), rows[0].start, rows[-1].end)
-    body = head + zstandard.ZstdCompressor(level=3, write_content_size=True).compress(table)
-    return body + blake3(body).digest()
-
-
-def unpack_segment(payload: bytes, header: Header, number: int, entry: SegmentEntry) -> Iterator[Row]:
-    """The rows of a segment, every number bounded. Raises DamagedError, FormatError."""
-    if len(payload) < _SEGMENT.size + HASH_SIZE or payload[-HASH_SIZE:].hex() != entry.hash:
-        raise DamagedError(f"Part {number} of the image's index is damaged.")
-    if blake3(payload[:-HASH_SIZE]).digest() != payload[-HASH_SIZE:]:
-        raise DamagedError(f"Part {number} of the image's index is damaged.")
-    tag, uuid, its_number, count, start, end = _SEGMENT.unpack_from(payload)
-    expected = (TAG_SEGMENT, header.uuid, number, entry.rows, entry.start, entry.end)
-    if (tag, uuid, its_number, count, start, end) != expected or not 0 < count <= MAX_ROWS:
-        raise FormatError(f"Part {number} of the image's index is not the one that the manifest means.")
-    table = decompress_exactly(payload[_SEGMENT.size : -HASH_SIZE], count * _ROW.size)
-    return _rows(table, header, number, start, end)
-
-
-def _rows(table: bytes, header: Header, number: int, start: int, end: int) -> Iterator[Row]:
-    position = start
-    for kind, zero, file, in_frame, length, offset, frame_length, content, digest in _ROW.iter_unpack(table):
-        bad = zero or kind > RowKind.BAD or not 0 < length <= end - position
-        if kind == RowKind.DATA:
-            bad = (
-                bad
-                or length > header.chunk_size
-                or content > header.frame_limit
-                or in_frame + length > content
-                or not frame_length
-            )
-        if bad:
-            raise FormatError(f"Part {number} of the image's index holds impossible numbers.")
-        yield Row(kind, position, length, file, in_frame, offset, frame_length, content, digest)
-        position += length
-    if position != end:
-        raise FormatError(f"Part {number} of the image's index does not cover its part of the disk.")
 
 
 def decompress_exactly(frame: bytes, length: int) -> bytes:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import zstandard
-from blake3 import blake3
 
 from rescue.errors import DamagedError
 from rescue.images.chain import Chain
@@ -72,6 +71,12 @@ class FrameDecoder:
     def decode(self, chain: Chain, use: FrameUse, stored: memoryview, buffer: memoryview) -> None:
         """Fill ``buffer`` with the frame's content and check every chunk in it. Raises DamagedError."""
         content = buffer[: use.content]
+        file = chain.files[use.file]
+        assert file is not None  # a chain gives no DATA rows of files that it has not
+        try:
+            stored = file.cipher.open_frame(stored, use.offset)
+        except DamagedError as error:
+            raise damaged(chain, use.chunks[0], "cannot be decrypted") from error
         try:
             parameters = zstandard.get_frame_parameters(stored)
             # Bits 3 and 4 of the descriptor are 0 in every frame that was ever written; decoders ignore one of them.
@@ -86,7 +91,7 @@ class FrameDecoder:
                 end = chunk.in_frame + chunk.length
                 while filled < end:
                     filled = next(pieces)
-                if blake3(content[chunk.in_frame : end]).digest() != chunk.hash:
+                if chain.digest(content[chunk.in_frame : end]) != chunk.hash:
                     raise damaged(chain, chunk, "does not match its hash")
             for _ in pieces:
                 # The frame's own checksum is checked only when its end is reached.

@@ -2,64 +2,88 @@
 
 from __future__ import annotations
 
+import struct
 from array import array
+from itertools import compress
 from typing import Final
 
-from rescue.errors import RefusedError
+from rescue.errors import FormatError, RefusedError
 from rescue.images.chain import Chain
-from rescue.images.format import MAX_FILES, ROW_SIZE, Kind, Row, RowKind, pack_row, unpack_row
+from rescue.images.format import MAX_FILES, Kind, Row
 from rescue.images.manifest import ChainMember
+from rescue.images.segment import ROW_SIZE, data_flags, unpack_row
 
 _EMPTY: Final = 0xFFFFFFFF
+_HASHES: Final = struct.Struct("<2xH28x32s")  # of a row: its file, its hash
+# 576 MiB of rows: more than a disk of any size has chunks (docs/image-format.md, section 9), unless its image was made to
+# take memory. What is beyond it is stored again.
+MAX_KNOWN: Final = 9 << 20
 
 
 class KnownChunks:
-    """Finds an equal chunk in a chain. 64 bytes of memory a chunk and about 8 for the table; lookups may come from many threads.
+    """Finds an equal chunk in a chain. 64 bytes of memory a chunk and 6 to 12 for the table; lookups may come from many threads.
 
-    ``members`` is the chain of an image that is made upon this one; the rows that are given carry its numbers.
+    ``members`` is the chain of an image that is made upon this one; the rows that are given carry its numbers. ``frame_limit``
+    is the content of the largest frame in bytes, which the header of such an image has to allow.
     """
 
-    def __init__(self, chain: Chain, *, only_full: bool = False) -> None:
-        """``only_full`` leaves out what is not in the chain's full image: for a differential image. Raises as Chain.rows."""
+    def __init__(self, chain: Chain, *, only_full: bool = False, limit: int = MAX_KNOWN) -> None:
+        """``only_full`` leaves out what is not in the chain's full image: for a differential image.
+
+        At most ``limit`` rows are kept. Raises as Chain.segment_table; RefusedError for a chain that is too long.
+        """
         self.members = _members(chain)
         if len(self.members) >= MAX_FILES:
             raise RefusedError("The chain has too many images.", "Make a full backup.")
-        full = next(number for number, member in enumerate(self.members, 1) if member.kind == Kind.FULL.word)
+        self.frame_limit = chain.header.frame_limit
+        # The image itself is the first of the members, the files of its chain follow in their order.
+        self._shift = 1
+        only = None
         if only_full:
-            self.members = (self.members[full - 1],)
-        self._rows = bytearray()
-        for row in chain.rows():
-            if row.kind != RowKind.DATA or (only_full and row.file != full - 1):
-                continue
-            # The image itself is the first of the members, the files of its chain follow in their order.
-            self._rows += pack_row(row._replace(file=1 if only_full else row.file + 1))
-        self._build()
-
-    def _build(self) -> None:
-        """An open-addressed table of row numbers, at most half full, by the first bytes of the hashes."""
-        count = len(self._rows) // ROW_SIZE
+            if self.members[-1].kind != Kind.FULL.word:
+                raise FormatError(f"{chain.path}: its chain does not end in a full image.")
+            only = len(self.members) - 1
+            self._shift -= only
+            self.members = self.members[-1:]
         size = 1024
-        while size < 2 * count:
+        count = min(sum(entry.rows for entry in chain.manifest.segments), limit)
+        while size < count + count // 2:
             size *= 2
         self._mask = size - 1
-        self._table = table = array("I", [_EMPTY]) * size
-        rows, mask = self._rows, self._mask
-        for number in range(count):
-            end = (number + 1) * ROW_SIZE
-            slot = int.from_bytes(rows[end - 32 : end - 24], "little") & mask
-            while table[slot] != _EMPTY:
+        self._table = array("I", [_EMPTY]) * size
+        self._rows = bytearray(count * ROW_SIZE)
+        self._count = 0
+        for number in range(len(chain.manifest.segments)):
+            self._take(chain.segment_table(number)[: (count - self._count) * ROW_SIZE], only)
+
+    def _take(self, rows: bytes, only: int | None) -> None:
+        """Add a checked table of rows; of its DATA rows those in file ``only``, of equal ones the first."""
+        first = self._count
+        self._count += len(rows) // ROW_SIZE
+        kept, table, mask = self._rows, self._table, self._mask
+        kept[first * ROW_SIZE : self._count * ROW_SIZE] = rows
+        numbers = range(first, self._count)
+        for number, (file, digest) in compress(zip(numbers, _HASHES.iter_unpack(rows), strict=True), data_flags(rows)):
+            if only is not None and file != only:
+                continue
+            # Python's own hash of bytes is keyed at random: nobody can make an image whose rows all fall into one place.
+            slot = hash(digest) & mask
+            while (other := table[slot]) != _EMPTY:
+                if kept[other * ROW_SIZE + 32 : (other + 1) * ROW_SIZE] == digest:
+                    break
                 slot = (slot + 1) & mask
-            table[slot] = number
+            else:
+                table[slot] = number
 
     def find(self, digest: bytes, length: int) -> Row | None:
         """The row of a chunk of this hash and length. Its file number is that in ``members``, its start means nothing."""
-        slot = int.from_bytes(digest[:8], "little") & self._mask
+        slot = hash(digest) & self._mask
         while (number := self._table[slot]) != _EMPTY:
-            end = (number + 1) * ROW_SIZE
-            if self._rows[end - 32 : end] == digest:
-                row = unpack_row(self._rows, end - ROW_SIZE)
-                if row.length == length:
-                    return row
+            start = number * ROW_SIZE
+            if self._rows[start + 32 : start + ROW_SIZE] == digest:
+                row = unpack_row(self._rows, start)
+                # Equal hashes of other lengths are a lie of that image; its bytes would not be found right.
+                return row._replace(file=row.file + self._shift) if row.length == length else None
             slot = (slot + 1) & self._mask
         return None
 
@@ -67,6 +91,7 @@ class KnownChunks:
 def _members(chain: Chain) -> tuple[ChainMember, ...]:
     manifest = chain.manifest
     own = ChainMember(
-        manifest.uuid, chain.fingerprint, chain.image.name, manifest.kind, manifest.created, manifest.statistics.own_bytes
-    )
+        manifest.uuid, chain.fingerprint, chain.image.name, manifest.kind, manifest.created, manifest.statistics.own_bytes,
+        chain.image.keys.to_bytes().hex() if chain.image.keys else "",
+    )  # fmt: skip
     return (own, *manifest.chain)

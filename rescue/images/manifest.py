@@ -6,7 +6,8 @@ import msgspec
 import zstandard
 
 from rescue.errors import DamagedError, FormatError
-from rescue.images.format import MAX_FILES, MAX_MANIFEST, TAG_MANIFEST, Header, Kind, SegmentEntry, decompress_exactly
+from rescue.images.format import MAX_FILES, MAX_MANIFEST, TAG_MANIFEST, Header, Kind, decompress_exactly
+from rescue.images.segment import SegmentEntry
 from rescue.model.disk import Disk
 from rescue.model.layout import Layout
 from rescue.model.volume import Volume

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from blake3 import blake3
 
 from rescue.errors import DamagedError, FormatError, RescueError, SourceReadError, UsageError
+from rescue.images.cipher import Cipher
+from rescue.images.crypto import ImageKeys, SealedKind
 from rescue.images.format import (
     HEADER_SIZE,
     SEEK_FOOTER_SIZE,
@@ -19,29 +21,35 @@ from rescue.images.format import (
     TRAILER_SIZE,
     Header,
     Row,
-    RowKind,
-    SegmentEntry,
     Trailer,
     seek_table_length,
     unpack_seek_table,
-    unpack_segment,
 )
 from rescue.images.manifest import Manifest
+from rescue.images.rekey import read_key_area
+from rescue.images.secrets import NO_SECRETS, Secrets
+from rescue.images.segment import SegmentEntry, frames_are_within, rows_of, segment_table
 from rescue.model.survey import ChainLink, ImageSummary
 from rescue.system.joined import files_of, open_source
 
 _MAX_SEGMENT = 128 << 20  # 2^20 rows of 64 bytes, and what an incompressible table adds
 _MAX_STORED_MANIFEST = 96 << 20
+UNKNOWN_SIZE: Final = 1 << 65  # more than any offset and length
 _DAMAGED_HINT = "Use another image of this disk."
 _INCOMPLETE = "It was not finished, or its end was cut off. Use another image of this disk."
 
 
 class ImageFile:
-    """An open image file: its header and its trailer. A context manager."""
+    """An open image file: its header, its keys and its trailer. A context manager."""
 
-    def __init__(self, path: str | Path) -> None:
-        """Raises UsageError (no such file), FormatError (no image), UnsupportedError, DamagedError."""
+    def __init__(self, path: str | Path, secrets: Secrets = NO_SECRETS, keys: ImageKeys | None = None) -> None:
+        """``secrets`` or its ``keys`` open an encrypted image.
+
+        Raises UsageError (no such file), FormatError (no image), UnsupportedError, DamagedError, CredentialError.
+        """
         self.path = str(path)
+        self._secrets = secrets
+        self.keys = keys
         _refuse_other_things(Path(path))
         self.source = open_source(path)
         try:
@@ -58,6 +66,9 @@ class ImageFile:
 
     def _open(self) -> None:
         self.header = self._read_header()
+        if self.header.encryption and self.keys is None:
+            self.keys = read_key_area(self.source).open(self._secrets)
+        self.cipher = Cipher(self.header, self.keys if self.header.encryption else None)
         self.seek_table_offset, self.trailer = self._read_trailer()
 
     @property
@@ -126,20 +137,23 @@ class ImageReader(ImageFile):
     def _open(self) -> None:
         super()._open()
         self.manifest = self._read_manifest()
+        # How long the other files are is known to who opens them.
+        self._limits = [self.source.size] + [UNKNOWN_SIZE] * len(self.manifest.chain)
+
+    def segment_table(self, number: int) -> bytes:
+        """The rows of one segment as they are stored, every number bounded. Raises DamagedError, FormatError, SourceReadError."""
+        entry = self.manifest.segments[number]
+        table = segment_table(self.read_segment(entry), self.header, number, entry)
+        if not frames_are_within(table, self._limits):
+            raise FormatError(f"{self.path}: part {number} of its index points outside of the file.")
+        return table
 
     def segment_rows(self, number: int) -> Iterator[Row]:
-        """The rows of one segment. Raises DamagedError, FormatError, SourceReadError."""
-        entry = self.manifest.segments[number]
-        payload = self.read_segment(entry)
-        for row in unpack_segment(payload, self.header, number, entry):
-            if row.kind == RowKind.DATA:
-                inside = row.frame_offset + row.frame_length <= self.source.size
-                if row.file > len(self.manifest.chain) or (not row.file and not inside):
-                    raise FormatError(f"{self.path}: part {number} of its index points outside of the file.")
-            yield row
+        """The rows of one segment. Raises as :meth:`segment_table`."""
+        return rows_of(self.segment_table(number), self.manifest.segments[number].start)
 
     def read_segment(self, entry: SegmentEntry) -> bytes:
-        """The payload of a segment. Raises DamagedError, SourceReadError."""
+        """The payload of a segment as it is in the file. Raises DamagedError, SourceReadError."""
         return self._read_skippable(entry.offset, entry.length, _MAX_SEGMENT)
 
     def rows(self) -> Iterator[Row]:
@@ -163,12 +177,13 @@ class ImageReader(ImageFile):
         payload = self._read_skippable(trailer.manifest_offset, trailer.manifest_length, _MAX_STORED_MANIFEST)
         if blake3(payload).digest() != trailer.manifest_hash:
             raise DamagedError("The image's manifest is damaged.", _DAMAGED_HINT)
-        return Manifest.unpack(payload, self.header)
+        plain = self.cipher.open_meta(payload, SealedKind.MANIFEST, trailer.manifest_offset)
+        return Manifest.unpack(plain, self.header)
 
 
-def open_image(path: str | Path) -> ImageReader:
+def open_image(path: str | Path, secrets: Secrets = NO_SECRETS) -> ImageReader:
     """Open an image. Raises as :class:`ImageReader`."""
-    return ImageReader(path)
+    return ImageReader(path, secrets)
 
 
 def _refuse_other_things(path: Path) -> None:

@@ -11,12 +11,12 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import Final, NamedTuple
 
-from blake3 import blake3
-
 from rescue.errors import SourceReadError, UsageError
 from rescue.images.chain import Chain
-from rescue.images.format import ROW_SIZE, Row, RowKind, pack_row, unpack_row
+from rescue.images.cipher import FRAME_OVERHEAD
+from rescue.images.format import Row, RowKind
 from rescue.images.frames import FrameDecoder, FrameUse, damaged, place
+from rescue.images.segment import ROW_SIZE, pack_row, unpack_row
 from rescue.model.source import SliceSource, check_range
 from rescue.units import KIB, MIB
 
@@ -82,7 +82,7 @@ class ImageView:
         self._size = chain.header.disk_size
         limit = chain.header.frame_limit
         # What cannot be compressed grows a little; anything longer was not written by a sane writer.
-        self._longest = limit + limit // 128 + 1024
+        self._longest = limit + limit // 128 + 1024 + FRAME_OVERHEAD
         self._segment_starts = [entry.start for entry in chain.manifest.segments]
         self._segments: OrderedDict[int, _Segment] = OrderedDict()
         self._segments_lock = Lock()
@@ -214,7 +214,7 @@ class ImageView:
                 what = (chunk.in_frame, chunk.length, chunk.hash)
                 if what in frame.proved:
                     continue
-                if blake3(frame.content[chunk.in_frame : chunk.in_frame + chunk.length]).digest() != chunk.hash:
+                if self._chain.digest(frame.content[chunk.in_frame : chunk.in_frame + chunk.length]) != chunk.hash:
                     raise damaged(self._chain, chunk, "does not match its hash")
                 frame.proved.add(what)
             return frame.content

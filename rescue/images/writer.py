@@ -9,20 +9,24 @@ from typing import NamedTuple, Protocol
 import msgspec
 from blake3 import blake3
 
+from rescue.images.cipher import Cipher
+from rescue.images.crypto import SealedKind
 from rescue.images.format import (
     MAX_ROWS,
     MAX_ZERO_FRAME,
+    SKIPPABLE_HEAD,
     Header,
     Row,
     RowKind,
-    SegmentEntry,
     Trailer,
     pack_seek_table,
-    pack_segment,
     skippable,
     zero_frame,
 )
+from rescue.images.frames import FrameUse, segment_uses
 from rescue.images.manifest import Manifest, Statistics
+from rescue.images.segment import SegmentEntry, pack_segment
+from rescue.images.walk import SegmentWalk
 from rescue.units import GIB
 
 _SEGMENT_SPAN = 1 * GIB
@@ -32,7 +36,7 @@ _SEGMENT_ROWS = 1 << 16  # bounds a segment of tiny chunks, far below MAX_ROWS
 class Output(Protocol):
     """Where an image goes: a file, a pipe, an upload. Only ever appended to."""
 
-    def write(self, data: bytes | memoryview, /) -> object:
+    def write(self, data: bytes | bytearray | memoryview, /) -> object:
         """Take all of ``data``. Raises TargetWriteError."""
         ...
 
@@ -55,8 +59,20 @@ class ImageWriter:
     In a full image a frame holds the whole of its stretch, zeros where there is no data; in others only its new chunks.
     """
 
-    def __init__(self, output: Output, header: Header) -> None:
+    def __init__(
+        self,
+        output: Output,
+        header: Header,
+        cipher: Cipher | None = None,
+        key_area: bytes = b"",
+        begun: Iterable[tuple[SegmentEntry, list[Row]]] | None = None,
+    ) -> None:
+        """``key_area`` is the payload of the key frame of an encrypted image.
+
+        ``begun`` are the segments that ``output`` holds already, with all that stands before each; nothing is written for them.
+        """
         self._output = output
+        self._cipher = cipher or Cipher(header, None)
         self._header = header
         self._plain = header.is_plain
         self._offset = 0  # in the file
@@ -70,7 +86,32 @@ class ImageWriter:
         self._chunks = 0
         self._frames = 0
         self._stored = 0
-        self._append_skippable(header.pack())
+        preamble = [header.pack(), *([key_area] if key_area else [])]
+        if begun is None:
+            for payload in preamble:
+                self._append_skippable(payload)
+        else:
+            for payload in preamble:
+                self._count(SKIPPABLE_HEAD.size + len(payload), 0)
+            self._go_on(begun)
+
+    def _go_on(self, begun: Iterable[tuple[SegmentEntry, list[Row]]]) -> None:
+        walk = SegmentWalk(self._header, "The unfinished image", self._offset)
+        for entry, rows in begun:
+            uses = [use for use in segment_uses(rows) if isinstance(use, FrameUse) and not use.file]
+            for piece in walk.frames(uses, entry.end):
+                self._count(piece.stored, piece.content)
+                self._frames += piece.use is not None
+                self._stored += piece.stored if piece.use else 0
+            for row in rows:
+                self._counts[RowKind(row.kind)] += row.length
+                if row.kind == RowKind.DATA:
+                    self._chunks += 1
+                    self._from_file[row.file] += row.length
+            self._disk = entry.end
+            self._segments.append(entry)
+            self._count(SKIPPABLE_HEAD.size + entry.length, 0)
+            walk.skip(SKIPPABLE_HEAD.size + entry.length)
 
     @property
     def stored_size(self) -> int:
@@ -82,15 +123,16 @@ class ImageWriter:
         """The disk is described up to here."""
         return self._disk
 
-    def add(self, chunks: Iterable[Chunk], stored: bytes = b"") -> None:
+    def add(self, chunks: Iterable[Chunk], stored: bytes | bytearray | memoryview = b"") -> None:
         """Describe the next bytes of the disk, and append the frame that holds what is new of them, if anything is."""
         chunks = tuple(chunks)
         offset = content = inside = 0
         if stored:
             self._flush_zeros()
             offset = self._offset
+            stored = self._cipher.seal_frame(stored, offset)
             content = sum(chunk.length for chunk in chunks if self._is_in_frame(chunk))
-            self._append(stored, content)
+            self._append(stored, 0 if self._header.encryption else content)
             self._frames += 1
             self._stored += len(stored)
         elif self._plain:
@@ -132,7 +174,7 @@ class ImageWriter:
             msgspec.structs.replace(member, data_bytes=self._from_file[number]) for number, member in enumerate(manifest.chain, 1)
         )
         whole = msgspec.structs.replace(manifest, segments=tuple(self._segments), statistics=statistics, chain=chain)
-        payload = whole.pack()
+        payload = self._cipher.seal_meta(whole.pack(), SealedKind.MANIFEST, self._offset)
         digest = blake3(payload).digest()
         trailer = Trailer(self._header.uuid, self._offset, len(payload), digest)
         self._append_skippable(payload)
@@ -142,10 +184,13 @@ class ImageWriter:
         self._offset += len(seek_table)
         return digest.hex()
 
-    def _append(self, data: bytes, content: int) -> None:
+    def _append(self, data: bytes | bytearray | memoryview, content: int) -> None:
         self._output.write(data)
-        self._offset += len(data)
-        self._seek.append((len(data), content))
+        self._count(len(data), content)
+
+    def _count(self, stored: int, content: int) -> None:
+        self._offset += stored
+        self._seek.append((stored, content))
 
     def _append_skippable(self, payload: bytes) -> None:
         self._append(skippable(payload), 0)
@@ -173,9 +218,12 @@ class ImageWriter:
         if not self._rows:
             return
         assert len(self._rows) <= MAX_ROWS
-        payload = pack_segment(self._header.uuid, len(self._segments), self._rows)
+        number = len(self._segments)
+        previous = self._segments[-1].offset if self._segments else 0
+        plain = pack_segment(self._header.uuid, number, self._rows, previous)
+        payload = self._cipher.seal_meta(plain, SealedKind.SEGMENT, self._offset, number)
         start, end = self._rows[0].start, self._rows[-1].end
-        entry = SegmentEntry(self._offset, len(payload), start, end, len(self._rows), payload[-32:].hex())
+        entry = SegmentEntry(self._offset, len(payload), start, end, len(self._rows), plain[-32:].hex())
         self._segments.append(entry)
         self._append_skippable(payload)
         self._rows = []

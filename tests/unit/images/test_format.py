@@ -8,18 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rescue.errors import DamagedError, FormatError, RescueError, UnsupportedError
-from rescue.images.format import (
-    MAX_ZERO_FRAME,
-    Header,
-    Row,
-    RowKind,
-    SegmentEntry,
-    Trailer,
-    chunk_size_for,
-    pack_segment,
-    unpack_segment,
-    zero_frame,
-)
+from rescue.images.format import MAX_ZERO_FRAME, Header, Row, RowKind, Trailer, chunk_size_for, zero_frame
+from rescue.images.segment import SegmentEntry, pack_segment, unpack_segment
 from rescue.units import GIB, KIB, MIB, TIB
 
 HEADER = Header(uuid=bytes(range(16)), disk_size=64 * MIB, created=1_700_000_000, chunk_size=256 * KIB, frame_limit=8 * MIB)

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from rescue.engine.deploy import Deployment
 from rescue.engine.verify import verify_image
 from rescue.errors import RescueError
-from rescue.images.format import TAG_MANIFEST, Row, Trailer, pack_seek_table, pack_segment, skippable
+from rescue.images.format import TAG_MANIFEST, Row, Trailer, pack_seek_table, skippable
 from rescue.images.reader import ImageReader
+from rescue.images.segment import pack_segment
 from rescue.model.progress import CancelToken
 from rescue.units import MIB
 from tests.unit.images.disks import small_disk, write_image

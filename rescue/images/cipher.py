@@ -1,0 +1,67 @@
+"""How the pieces of an image file are sealed and opened and its chunks hashed. Without keys: not at all, and plainly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from blake3 import blake3
+
+from rescue.errors import DamagedError
+from rescue.images.crypto import SEAL_OVERHEAD, Algorithm, ImageKeys, Place, SealedKind, Sealer
+from rescue.images.format import SKIPPABLE_HEAD, SKIPPABLE_MAGIC, TAG_DATA, Header, skippable
+
+_Buffer: TypeAlias = bytes | bytearray | memoryview
+Digest: TypeAlias = Callable[[_Buffer], bytes]
+
+_FRAME_HEAD: Final = SKIPPABLE_HEAD.size + len(TAG_DATA)
+FRAME_OVERHEAD: Final = _FRAME_HEAD + SEAL_OVERHEAD
+
+
+def digest_of(keys: ImageKeys | None) -> Digest:
+    """The hash of a chunk: BLAKE3, keyed in an encrypted image."""
+    if keys is None:
+        return lambda data: blake3(data).digest()
+    key = keys.hash_key
+    return lambda data: blake3(data, key=key).digest()
+
+
+class Cipher:
+    """Seals and opens pieces. ``keys`` None: pieces are what they are. Threads may share it."""
+
+    def __init__(self, header: Header, keys: ImageKeys | None) -> None:
+        self._frames: Sealer | None = None
+        self._meta: Sealer | None = None
+        if keys is not None:
+            algorithm = Algorithm(header.encryption)
+            self._frames = Sealer(keys.frame_key, algorithm, header.binding)
+            self._meta = Sealer(keys.meta_key, algorithm, header.binding)
+
+    def seal_frame(self, frame: _Buffer, offset: int) -> _Buffer:
+        """A data frame as it stands at ``offset`` of the file."""
+        if self._frames is None:
+            return frame
+        return skippable(TAG_DATA + self._frames.seal(frame, Place(SealedKind.DATA, offset)))
+
+    def open_frame(self, stored: memoryview, offset: int) -> memoryview:
+        """The reverse. Raises DamagedError."""
+        if self._frames is None:
+            return stored
+        length = len(stored) - SKIPPABLE_HEAD.size
+        head = SKIPPABLE_HEAD.pack(SKIPPABLE_MAGIC, length) + TAG_DATA if length > 0 else b""
+        if not head or stored[:_FRAME_HEAD] != head:
+            raise DamagedError("An encrypted frame of the image is not where it should be.")
+        return memoryview(self._frames.open(stored[_FRAME_HEAD:], Place(SealedKind.DATA, offset)))
+
+    def seal_meta(self, payload: bytes, kind: SealedKind, offset: int, number: int = 0) -> bytes:
+        """The payload of a segment or manifest in the skippable frame at ``offset``; its tag and its number stay readable."""
+        if self._meta is None:
+            return payload
+        return payload[:8] + number.to_bytes(4, "little") + self._meta.seal(payload, Place(kind, offset, number))
+
+    def open_meta(self, payload: bytes, kind: SealedKind, offset: int) -> bytes:
+        """The reverse. Raises DamagedError."""
+        if self._meta is None:
+            return payload
+        number = int.from_bytes(payload[8:12], "little")
+        return self._meta.open(memoryview(payload)[12:], Place(kind, offset, number))

@@ -1,0 +1,143 @@
+"""Segments: the index of an image, in pieces (docs/image-format.md, section 5)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from operator import add, le
+from typing import Final, NamedTuple
+
+import zstandard
+from blake3 import blake3
+
+from rescue.errors import DamagedError, FormatError
+from rescue.images.format import HASH_SIZE, MAX_ROWS, TAG_SEGMENT, Header, Row, RowKind, decompress_exactly
+
+_SEGMENT = struct.Struct("<8s16sIIQQQ")
+_ROW = struct.Struct("<BBHIQQII32s")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """How the manifest refers to a segment."""
+
+    offset: int
+    length: int
+    start: int
+    end: int
+    rows: int
+    hash: str
+
+
+ROW_SIZE: Final = _ROW.size
+
+
+def pack_row(row: Row) -> bytes:
+    """A row as it is in a segment; where it is on the disk is implied there."""
+    return _ROW.pack(
+        row.kind, 0, row.file, row.in_frame, row.length, row.frame_offset, row.frame_length, row.frame_content, row.hash
+    )
+
+
+def unpack_row(table: bytes | bytearray, offset: int) -> Row:
+    """The reverse, with a start of 0, for rows that were checked before they were packed."""
+    kind, _, file, in_frame, length, frame_offset, frame_length, content, digest = _ROW.unpack_from(table, offset)
+    return Row(kind, 0, length, file, in_frame, frame_offset, frame_length, content, digest)
+
+
+def pack_segment(uuid: bytes, number: int, rows: list[Row], previous: int = 0) -> bytes:
+    """The payload of a segment; its last 32 bytes are its hash. ``previous`` is the offset of the frame of the one before it."""
+    table = b"".join(map(pack_row, rows))
+    head = _SEGMENT.pack(TAG_SEGMENT, uuid, number, len(rows), rows[0].start, rows[-1].end, previous)
+    body = head + zstandard.ZstdCompressor(level=3, write_content_size=True).compress(table)
+    return body + blake3(body).digest()
+
+
+class SegmentHead(NamedTuple):
+    """What a segment says about itself. ``previous`` is the offset of the frame of the one before it; 0 in the first."""
+
+    tag: bytes
+    uuid: bytes
+    number: int
+    rows: int
+    start: int
+    end: int
+    previous: int
+
+
+def read_head(payload: bytes, header: Header) -> SegmentHead | None:
+    """The head of a whole segment of this image; None when it is none or damaged."""
+    if len(payload) < _SEGMENT.size + HASH_SIZE or blake3(payload[:-HASH_SIZE]).digest() != payload[-HASH_SIZE:]:
+        return None
+    head = SegmentHead(*_SEGMENT.unpack_from(payload))
+    if (head.tag, head.uuid) != (TAG_SEGMENT, header.uuid) or not 0 < head.rows <= MAX_ROWS or head.start >= head.end:
+        return None
+    return head
+
+
+def segment_table(payload: bytes, header: Header, number: int, entry: SegmentEntry) -> bytes:
+    """The rows of a segment as they are stored, ROW_SIZE bytes each, every number bounded. Raises DamagedError, FormatError."""
+    head = read_head(payload, header)
+    if head is None or payload[-HASH_SIZE:].hex() != entry.hash:
+        raise DamagedError(f"Part {number} of the image's index is damaged.")
+    if (head.number, head.rows, head.start, head.end) != (number, entry.rows, entry.start, entry.end):
+        raise FormatError(f"Part {number} of the image's index is not the one that the manifest means.")
+    table = decompress_exactly(payload[_SEGMENT.size : -HASH_SIZE], head.rows * _ROW.size)
+    if not _is_possible(table, header):
+        raise FormatError(f"Part {number} of the image's index holds impossible numbers.")
+    if sum(memoryview(table).cast("Q")[1::8].tolist()) != head.end - head.start:
+        raise FormatError(f"Part {number} of the image's index does not cover its part of the disk.")
+    return table
+
+
+# The tables are checked a column at a time, for all rows at once: an index has millions of them. The columns are read in the
+# byte order of the machine, which is that of the format on all that this program runs on.
+_IS_DATA: Final = bytes(kind == RowKind.DATA for kind in range(256))
+
+
+def data_flags(table: bytes) -> bytes:
+    """A byte for each row: 1 for DATA, else 0."""
+    return table[::ROW_SIZE].translate(_IS_DATA)
+
+
+def _is_possible(table: bytes, header: Header) -> bool:
+    lengths = memoryview(table).cast("Q")[1::8].tolist()
+    words = memoryview(table).cast("I")
+    if max(table[::ROW_SIZE]) > RowKind.BAD or any(table[1::ROW_SIZE]) or not min(lengths):
+        return False
+    data = data_flags(table)
+    lengths = list(compress(lengths, data))
+    contents = list(compress(words[7::16].tolist(), data))
+    ends = map(add, compress(words[1::16].tolist(), data), lengths)
+    return (
+        max(lengths, default=0) <= header.chunk_size
+        and max(contents, default=0) <= header.frame_limit
+        and min(compress(words[6::16].tolist(), data), default=1) > 0
+        and all(map(le, ends, contents))
+    )
+
+
+def frames_are_within(table: bytes, sizes: Sequence[int]) -> bool:
+    """Whether each frame that a checked table points to lies in its file. ``sizes`` are those of the files, by their numbers."""
+    data = data_flags(table)
+    files = list(compress(memoryview(table).cast("H")[1::32].tolist(), data))
+    if max(files, default=0) >= len(sizes):
+        return False
+    offsets = compress(memoryview(table).cast("Q")[2::8].tolist(), data)
+    lengths = compress(memoryview(table).cast("I")[6::16].tolist(), data)
+    return all(map(le, map(add, offsets, lengths), map(sizes.__getitem__, files)))
+
+
+def rows_of(table: bytes, start: int) -> Iterator[Row]:
+    """The rows of a checked table that begins at byte ``start`` of the disk."""
+    position = start
+    for kind, _, file, in_frame, length, offset, frame_length, content, digest in _ROW.iter_unpack(table):
+        yield Row(kind, position, length, file, in_frame, offset, frame_length, content, digest)
+        position += length
+
+
+def unpack_segment(payload: bytes, header: Header, number: int, entry: SegmentEntry) -> Iterator[Row]:
+    """The rows of a segment. Raises as :func:`segment_table`."""
+    return rows_of(segment_table(payload, header, number, entry), entry.start)
