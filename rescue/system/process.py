@@ -1,4 +1,4 @@
-"""A program that keeps running while something else is done. It ends with the context, and with this process at the latest."""
+"""Programs that run for long: while something else is done, or watched. They end with this process at the latest."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from typing import Final
 
 from rescue.errors import ProgramError
-from rescue.system.run import PATH
+from rescue.system.run import PATH, have
 
 _READY_SECONDS: Final = 60.0
 _END_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 0.1
+_OUTPUT_LIMIT: Final = 16 << 20
 
 
 @contextmanager
@@ -32,20 +34,8 @@ def running(
     when the thread that started it dies. Raises ProgramError when it is missing, ends or is not ready in time.
     """
     shown = shlex.join(arguments)
-    environment = {"PATH": PATH, "LC_ALL": "C", "HOME": os.environ.get("HOME", "/"), **(env or {})}
     with tempfile.TemporaryFile() as said:
-        try:
-            # setpriv (util-linux) replaces itself by the program: the child is the program, and dies with us.
-            child = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-                env=environment,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise ProgramError(f"Cannot run {arguments[0]}: {error.strerror}.", f"The command was: {shown}") from error
+        child = _start(arguments, said.fileno(), env)
         try:
             deadline = time.monotonic() + _READY_SECONDS
             while not ready():
@@ -59,6 +49,22 @@ def running(
             yield
         finally:
             _end(child, end)
+
+
+def _start(arguments: Sequence[str], output: int, env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
+    try:
+        # setpriv (util-linux) replaces itself by the program: the child is the program, and dies with us.
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={"PATH": PATH, "LC_ALL": "C", "HOME": os.environ.get("HOME", "/"), **(env or {})},
+            start_new_session=True,
+        )
+    except OSError as error:
+        command = f"The command was: {shlex.join(arguments)}"
+        raise ProgramError(f"Cannot run {arguments[0]}: {error.strerror}.", command) from error
 
 
 def _end(child: subprocess.Popen[bytes], end: Callable[[], object] | None) -> None:
@@ -77,3 +83,31 @@ def _last_line(fd: int) -> str:
     size = os.fstat(fd).st_size
     lines = os.pread(fd, 4096, max(size - 4096, 0)).decode("utf-8", "replace").strip().splitlines()
     return lines[-1] if lines else "it said nothing"
+
+
+def watch(arguments: Sequence[str], look: Callable[[str], None], *, env: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Run a program to its end and give its exit code and the end of what it said.
+
+    ``look`` is told the end of what it said, several times a second; when it raises, the program is killed. Raises
+    ProgramError when the program is missing.
+    """
+    shown = shlex.join(arguments)
+    if not have(arguments[0]):
+        raise ProgramError(f"{arguments[0]} is not installed.", f"The command was: {shown}")
+    with tempfile.TemporaryFile() as said:
+        child = _start(arguments, said.fileno(), env)
+        try:
+            while True:
+                ended = child.poll()
+                size = os.fstat(said.fileno()).st_size
+                text = os.pread(said.fileno(), 4096, max(size - 4096, 0)).decode("utf-8", "replace")
+                if ended is not None:
+                    return ended, text
+                if size > _OUTPUT_LIMIT:
+                    raise ProgramError(f"{arguments[0]} printed more than {_OUTPUT_LIMIT} bytes.", f"The command was: {shown}")
+                look(text)
+                time.sleep(_LOOK_SECONDS)
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()

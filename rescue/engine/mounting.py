@@ -1,0 +1,318 @@
+"""Proof by mounting: every file system of a stored image checked by its own tools, mounted, and a sample of its files read.
+
+Hashes prove that an image gives back what was written into it. This proves that what was written is the file systems: a used
+map that forgot a block is caught here, and not on the day of the restore.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from rescue.engine.checkers import CHECKED, check
+from rescue.engine.exports import Export, exported
+from rescue.engine.sampling import NOT_IN_IMAGE, Limits, Sample, read_again, read_sample
+from rescue.errors import DamagedError, ProgramError, RescueError, SourceReadError, UnsupportedError
+from rescue.filesystems.maps import used_map
+from rescue.images.chain import Chain
+from rescue.images.format import RowKind
+from rescue.images.view import Held, ImageView
+from rescue.model.progress import CancelToken, Message
+from rescue.model.source import SliceSource, Source
+from rescue.model.volume import Volume
+from rescue.system.mounts import in_private_mounts, mounted
+from rescue.system.run import run
+from rescue.units import MIB, human_size
+
+# For each volume. A checker that has to read all metadata of many terabytes is ended; that is said, and is no failure.
+CHECK_SECONDS: Final = 90.0
+SAMPLE: Final = Limits(seconds=12.0, bytes=256 * MIB)
+_MAP_SECONDS: Final = 20.0
+
+
+class _Mount(NamedTuple):
+    driver: str
+    options: tuple[str, ...]
+    tells_blocks: bool = False  # where the blocks of a file are on the volume
+
+
+# nouuid, nologreplay: the same file system may be there a second time, on the source.
+_MOUNTS: Final[dict[str, _Mount]] = {
+    **dict.fromkeys(("ext2", "ext3", "ext4", "ext4dev"), _Mount("ext4", ("ro",), tells_blocks=True)),
+    "xfs": _Mount("xfs", ("ro", "nouuid"), tells_blocks=True),
+    "btrfs": _Mount("btrfs", ("ro", "rescue=nologreplay")),
+    "ntfs": _Mount("ntfs-3g", ("ro",)),
+    "vfat": _Mount("vfat", ("ro",)),
+    "exfat": _Mount("exfat", ("ro",)),
+    "f2fs": _Mount("f2fs", ("ro",)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeProof:
+    """What was proved of one volume. ``problem``: the image is not good. ``warnings``: so was the source, or not all was done."""
+
+    partition: int
+    filesystem: str
+    checked: bool = False
+    mounted: bool = False
+    files_read: int = 0
+    bytes_read: int = 0
+    problem: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MountProof:
+    """What was proved of an image: its volumes that hold a file system that can be checked."""
+
+    volumes: tuple[VolumeProof, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Sentences for people, by partition."""
+        return tuple(f"{_name(v.partition)}: {v.problem}" for v in self.volumes if v.problem)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was seen of one volume. ``problems`` are by what was done when they were met."""
+
+    checked: bool = False
+    mounted: bool = False
+    sample: Sample = field(default_factory=Sample)
+    problems: dict[_Act, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class _Act(NamedTuple):
+    """Something that was done with a volume, and that may be done again with the source."""
+
+    kind: Literal["check", "mount", "read"]
+    path: str = ""
+
+
+class _SourceBlocks:
+    """The source as something that can be exported."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @property
+    def size(self) -> int:
+        return self._source.size
+
+    def pread(self, length: int, offset: int) -> bytes:
+        return self._source.pread(length, offset)
+
+    def pread_into(self, buffer: memoryview, offset: int) -> None:
+        self._source.pread_into(buffer, offset)
+
+    def extents(self, start: int = 0, end: int | None = None) -> Iterator[Held]:
+        yield Held(start, self.size if end is None else end, RowKind.DATA)
+
+
+def prove_mounts(
+    chain: Chain,
+    *,
+    source: Source | None = None,
+    token: CancelToken,
+    progress: Callable[[int, int], None],
+    notify: Callable[[Message], None],
+) -> MountProof:
+    """Open every file system of the image over a throw-away overlay, check it, mount it, read a sample of its files.
+
+    ``source`` is the disk that was imaged, unchanged since: what is wrong there too is a warning. Without root the checks
+    are run and nothing is mounted. ``progress`` is told bytes of the volumes, ``notify`` every warning. Raises DamagedError
+    with what is wrong of which partition and file, when something is; CancelledError, RescueError.
+    """
+    volumes = [volume for volume in chain.manifest.volumes if volume.identity.type in CHECKED]
+    total = sum(volume.used_bytes for volume in volumes)
+
+    def prove() -> MountProof:
+        view = ImageView(chain)
+        done = 0
+        proofs = []
+        progress(0, total)
+        with exported(view) as export:
+            for volume in volumes:
+                token.check()
+                proof = _Prover(chain, view, export, volume, source, token).prove()
+                for warning in proof.warnings:
+                    notify(Message("warning", f"{_name(volume.partition)}: {warning}"))
+                proofs.append(proof)
+                done += volume.used_bytes
+                progress(done, total)
+        return MountProof(tuple(proofs))
+
+    proof = in_private_mounts(prove) if os.geteuid() == 0 else prove()
+    if proof.problems:
+        raise DamagedError(
+            f"{chain.path} is not a good image: {' '.join(proof.problems)}",
+            "Make a new backup. If that fails in the same way, keep this message and report it.",
+        )
+    return proof
+
+
+class _Prover:
+    """The proof of one volume."""
+
+    def __init__(
+        self, chain: Chain, view: ImageView, export: Export, volume: Volume, source: Source | None, token: CancelToken
+    ) -> None:
+        self._chain = chain
+        self._view = view
+        self._export = export
+        self._volume = volume
+        self._source = source
+        self._token = token
+        self._root = os.geteuid() == 0
+
+    def prove(self) -> VolumeProof:
+        volume = self._volume
+        with self._opened(self._export) as path:
+            missing = "" if volume.whole_because else self._missing(path)
+            found = self._examine(path)
+        problems = [missing] if missing else []
+        warnings = list(found.notes)
+        excuses = self._excuses(found)
+        for act, text in found.problems.items():
+            if act in excuses:
+                warnings.append(f"{text}. {excuses[act]}")
+            else:
+                problems.append(f"{text}.")
+        error = self._export.error
+        if error is not None and not self._is_bad(error):
+            problems.append(error.message)
+        return VolumeProof(
+            volume.partition, volume.identity.type, found.checked, found.mounted, found.sample.files_read,
+            found.sample.bytes_read, " ".join(problems), tuple(warnings),
+        )  # fmt: skip
+
+    @contextmanager
+    def _opened(self, export: Export) -> Iterator[str]:
+        """The volume over an overlay of its own: a block device, or a file where there is no right to one."""
+        volume = self._volume
+        with ExitStack() as stack:
+            socket = stack.enter_context(export.overlay(volume.start, volume.end))
+            if self._root:
+                yield stack.enter_context(export.as_device(socket, volume.size))
+            else:
+                yield str(stack.enter_context(export.as_file(socket)))
+
+    @contextmanager
+    def _mounted(self, path: str) -> Iterator[Path]:
+        mount = _MOUNTS[self._volume.identity.type]
+        with (
+            tempfile.TemporaryDirectory(prefix="rescue-") as folder,
+            mounted(path, Path(folder), mount.driver, mount.options) as root,
+        ):
+            yield root
+        if mount.driver == "btrfs":
+            # The kernel remembers every device of a btrfs that it saw, by the UUID that the source has too.
+            run(["btrfs", "device", "scan", "--forget", path], ok=range(256))
+
+    def _missing(self, path: str) -> str:
+        """The first bytes that the stored file system itself calls used and that are not in the image, as a sentence."""
+        volume = self._volume
+        used = used_map(SliceSource(self._view, volume.start, volume.end), volume.identity, path=path, offset=0)
+        if used.whole_because:
+            return f"The file system cannot be read in the image. {used.whole_because}"
+        if used.extents.total != volume.used_bytes:
+            kept = human_size(volume.used_bytes)
+            return f"{human_size(used.extents.total)} of it are in use, and {kept} were backed up: it changed meanwhile."
+        deadline = time.monotonic() + _MAP_SECONDS
+        for held in self._view.extents(volume.start, volume.end):
+            if held.kind == RowKind.HOLE:
+                for lost in used.extents.overlapping(held.start - volume.start, held.end - volume.start):
+                    return f"Its bytes {lost.start} to {lost.end} are in use and not in the image."
+            if time.monotonic() > deadline:
+                break
+        return ""
+
+    def _examine(self, path: str) -> _Found:
+        found = _Found()
+        volume = self._volume
+        filesystem = volume.identity.type
+        if self._root and filesystem == "xfs" and volume.whole_because:
+            # Its log is replayed by mounting alone; xfs_repair would not look at what is in it.
+            with suppress(ProgramError, UnsupportedError), self._mounted(path):
+                pass
+        checked = check(filesystem, path, dirty=bool(volume.whole_because), timeout=CHECK_SECONDS)
+        found.checked = checked.done and not checked.problem
+        if checked.problem:
+            found.problems[_Act("check")] = f"Its check finds it damaged ({checked.problem})"
+        if checked.note:
+            found.notes.append(f"It was not checked: {checked.note}.")
+        self._token.check()
+        if self._root:
+            self._look_inside(path, found)
+        return found
+
+    def _look_inside(self, path: str, found: _Found) -> None:
+        kept = self._is_kept if _MOUNTS[self._volume.identity.type].tells_blocks and not self._volume.whole_because else None
+        try:
+            with self._mounted(path) as root:
+                found.mounted = True
+                found.sample = read_sample(root, self._chain.manifest.uuid, SAMPLE, kept, self._token.check)
+        except UnsupportedError as error:
+            found.notes.append(f"It was not mounted: {error.message}")
+        except ProgramError as error:
+            if "File exists" in error.message:
+                found.notes.append("It was not mounted: the same file system is mounted already.")
+            else:
+                found.problems[_Act("mount")] = f"It cannot be mounted ({error.message})"
+        for file, text in found.sample.problems.items():
+            found.problems[_Act("read", file)] = f"{file}: {text}"
+
+    def _is_kept(self, start: int, end: int) -> bool:
+        low, high = self._volume.start + start, self._volume.start + end
+        if high > self._volume.end:
+            return False
+        return all(held.kind != RowKind.HOLE for held in self._view.extents(low, high))
+
+    def _is_bad(self, error: RescueError) -> bool:
+        """Whether it is about ranges that the source could not give when the image was made."""
+        return isinstance(error, SourceReadError) and self._chain.manifest.statistics.bad_bytes > 0
+
+    def _excuses(self, found: _Found) -> dict[_Act, str]:
+        """Which problems are no fault of the image, and why."""
+        if not found.problems:
+            return {}
+        if self._volume.whole_because:
+            # Every byte is in the image, proved by its hash: what is wrong was so on the disk.
+            return dict.fromkeys(found.problems, "The image holds every byte of it: it was so on the disk.")
+        excuses: dict[_Act, str] = {}
+        if self._chain.manifest.statistics.bad_bytes:
+            why = "Parts of the disk could not be read when the image was made."
+            excuses |= dict.fromkeys((act for act in found.problems if not found.problems[act].endswith(NOT_IN_IMAGE)), why)
+        left = [act for act in found.problems if act not in excuses]
+        if left and self._source is not None:
+            with exported(_SourceBlocks(self._source)) as export, self._opened(export) as path:
+                excuses |= dict.fromkeys(self._same_on_source(path, left), "It is the same on the disk.")
+        return excuses
+
+    def _same_on_source(self, path: str, acts: Sequence[_Act]) -> list[_Act]:
+        """Those that fail on the source as well."""
+        same = []
+        if _Act("check") in acts and check(self._volume.identity.type, path, dirty=False, timeout=CHECK_SECONDS).problem:
+            same.append(_Act("check"))
+        files = [act for act in acts if act.kind == "read"]
+        if not files and _Act("mount") not in acts:
+            return same
+        try:
+            with self._mounted(path) as root:
+                same += [act for act in files if read_again(root, act.path)]
+        except (ProgramError, UnsupportedError):
+            same += [act for act in acts if act.kind != "check"]
+        return same
+
+
+def _name(partition: int) -> str:
+    return f"Partition {partition}" if partition else "The file system"
