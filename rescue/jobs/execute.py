@@ -11,7 +11,19 @@ from typing import Protocol, TypeAlias, assert_never
 from rescue.errors import CancelledError, RescueError
 from rescue.jobs.aftermath import aftermath, nothing_done
 from rescue.jobs.reporter import Reporter
-from rescue.model.plan import CaptureDisk, CompareDisk, DeployImage, Plan, ReadBack, Step, VerifyImage, WipeTarget, WriteTable
+from rescue.model.plan import (
+    CaptureDisk,
+    CompareDisk,
+    DeployImage,
+    ExportImage,
+    MountImage,
+    Plan,
+    ReadBack,
+    Step,
+    VerifyImage,
+    WipeTarget,
+    WriteTable,
+)
 from rescue.model.progress import CancelToken, Finished
 from rescue.units import human_size
 
@@ -72,6 +84,15 @@ def _state(plan: Plan, begun: Step | None) -> str:
     return aftermath(plan, begun) if begun else nothing_done(plan)
 
 
+def _opened(facts: Facts) -> str:
+    """What the proof by mounting did."""
+    checked, mounted, files = facts.get("checked_volumes"), facts.get("mounted_volumes"), facts.get("files_read")
+    if not checked and not mounted:
+        return "It holds no file system that can be checked here."
+    said = f"Its file systems were checked ({checked}) and mounted ({mounted})"
+    return f"{said}, and {files} files in them were read." if files else f"{said}."
+
+
 def _done(plan: Plan, facts: Facts) -> str:
     """The sentence of success: what was done, and what was proved."""
     said = []
@@ -89,6 +110,10 @@ def _done(plan: Plan, facts: Facts) -> str:
                 said.append("The image was read again and every hash in it is right.")
             case VerifyImage():
                 said.append(f"{step.image} is whole: every hash in it is right.")
+            case MountImage():
+                said.append(_opened(facts))
+            case ExportImage():
+                said.append(f"{step.image} is exported as {step.file}, which was compared with it.")
             case WipeTarget() | DeployImage():
                 pass
             case WriteTable():

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import assert_never
 
 from rescue.engine.capture import capture_disk
 from rescue.engine.compare import compare_with_disk
+from rescue.engine.convert import export_disk
 from rescue.engine.deploy import Deployment
-from rescue.engine.verify import verify_image
+from rescue.engine.making import Making
+from rescue.errors import DamagedError, RescueError
+from rescue.images.chain import Chain
 from rescue.images.format import Kind
-from rescue.images.secrets import Secrets
+from rescue.images.proofs import What, record_result
+from rescue.images.reader import ImageFile
+from rescue.images.secrets import NO_SECRETS, Secrets
+from rescue.jobs.destination import StoreDestination
 from rescue.jobs.execute import Facts
 from rescue.jobs.guard import check_source, check_target
 from rescue.jobs.reporter import Reporter
-from rescue.model.plan import CaptureDisk, CompareDisk, DeployImage, Plan, ReadBack, Step, VerifyImage, WipeTarget, WriteTable
+from rescue.model.plan import (
+    CaptureDisk,
+    CompareDisk,
+    DeployImage,
+    ExportImage,
+    MountImage,
+    Plan,
+    ReadBack,
+    Step,
+    VerifyImage,
+    WipeTarget,
+    WriteTable,
+)
 from rescue.model.progress import CancelToken
 from rescue.stores.folder import FolderStore
 from rescue.system.joined import open_source
@@ -24,7 +45,7 @@ from rescue.system.joined import open_source
 class EngineSteps:
     """Performs steps. A context manager: the target of a restore stays open, and so reserved, from its first step to its last."""
 
-    def __init__(self, plan: Plan, host: str, secrets: Secrets | None = None) -> None:
+    def __init__(self, plan: Plan, host: str, secrets: Secrets = NO_SECRETS) -> None:
         self._plan = plan
         self._host = host
         self._secrets = secrets
@@ -41,14 +62,15 @@ class EngineSteps:
             case CaptureDisk():
                 return self._capture(step, token, reporter)
             case VerifyImage():
-                if self._plan.kind == "backup":
-                    _forget_cached(step.image)
-                result = verify_image(
-                    step.image, own_only=step.own_only, token=token, progress=reporter.progress, notify=reporter.message
-                )
-                return {"image": step.image, "verified": True, "verified_bytes": result.checked_bytes}
+                return self._verify(step, token, reporter)
+            case MountImage():
+                return self._mount(step, token, reporter)
+            case ExportImage():
+                with Chain(step.image, self._secrets or NO_SECRETS) as chain:
+                    stored = export_disk(chain, Path(step.file), step.format, token=token, progress=reporter.progress)
+                return {"image": step.image, "exported": step.file, "format": step.format, "file_size": stored}
             case CompareDisk():
-                same = compare_with_disk(step.image, step.disk, token=token, progress=reporter.progress)
+                same = compare_with_disk(step.image, step.disk, self._secrets, token=token, progress=reporter.progress)
                 return {"compared": step.disk.path, "compared_bytes": same.compared_bytes}
             case WipeTarget():
                 self._open(_image_for(self._plan, step.target), step.target).wipe()
@@ -67,32 +89,30 @@ class EngineSteps:
                 assert_never(step)
 
     def _capture(self, step: CaptureDisk, token: CancelToken, reporter: Reporter) -> Facts:
-        with FolderStore(step.store).open_for_write(step.name, step.split) as writer:
+        with StoreDestination(FolderStore(step.store), step.name, step.split) as output:
+            output.hold(list(step.holds))
             result = capture_disk(
                 step.source,
-                writer,
-                kind=Kind[step.kind.upper()],
-                parent=step.parent,
-                level=step.level,
-                comment=step.comment,
-                host=self._host,
+                output,
+                Making(Kind[step.kind.upper()], step.parent, step.encrypt, step.level, step.comment, self._host),
+                secrets=self._secrets,
                 created=datetime.datetime.now(datetime.UTC),
                 token=token,
                 progress=reporter.progress,
                 notify=reporter.message,
             )
-            writer.commit()
+            output.commit()
         return {
             "image": f"{step.store}/{step.name}",
             "uuid": result.uuid,
             "used_bytes": result.used_bytes,
-            "stored_size": writer.tell(),
+            "stored_size": output.tell(),
             "hash": result.fingerprint,
         }
 
     def _open(self, image: str, target: str) -> Deployment:
         if self._deployment is None:
-            self._deployment = Deployment(image, target)
+            self._deployment = Deployment(image, target, self._secrets)
         return self._deployment
 
     def __enter__(self) -> EngineSteps:
@@ -106,6 +126,24 @@ class EngineSteps:
 def _image_for(plan: Plan, target: str) -> str:
     """The image that a plan writes to ``target``."""
     return next(step.image for step in plan.steps if isinstance(step, DeployImage) and step.target == target)
+
+
+@contextmanager
+def _recorded(image: str, what: What) -> Iterator[None]:
+    """Keep beside the image how its check ended, if that was with a result."""
+    try:
+        yield
+    except DamagedError:
+        _record(image, what, False)
+        raise
+    _record(image, what, True)
+
+
+def _record(image: str, what: What, good: bool) -> None:
+    # An image whose very end is damaged has no fingerprint that a result could be kept for.
+    with suppress(RescueError), ImageFile(image) as file:
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        record_result(image, file.fingerprint, what, good, now)
 
 
 def _forget_cached(path: str) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from rescue.model.disk import Disk, Fingerprint
 
 ImageKind: TypeAlias = Literal["full", "incremental", "differential"]
+ExportFormat: TypeAlias = Literal["raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi"]
 
 
 class CaptureDisk(msgspec.Struct, frozen=True, tag="capture-disk"):
@@ -22,6 +23,8 @@ class CaptureDisk(msgspec.Struct, frozen=True, tag="capture-disk"):
     comment: str = ""
     kind: ImageKind = "full"
     parent: str = ""  # path of the image that an incremental or differential one is made upon
+    holds: tuple[str, ...] = ()  # names in the store of all images that it may need: they are kept from being removed meanwhile
+    encrypt: bool = False
     split: int = 0  # bytes of the parts that it is cut into; 0: it is not cut
 
 
@@ -31,6 +34,26 @@ class VerifyImage(msgspec.Struct, frozen=True, tag="verify-image"):
     title: str
     image: str  # path of the image
     own_only: bool = False
+
+
+class MountImage(msgspec.Struct, frozen=True, tag="mount-image"):
+    """Open every file system in the stored image over a throw-away overlay: its own check, mounting, a sample of its files.
+
+    ``source`` is the disk that was imaged right before: what is wrong there too is no fault of the image.
+    """
+
+    title: str
+    image: str
+    source: Disk | None = None
+
+
+class ExportImage(msgspec.Struct, frozen=True, tag="export-image"):
+    """Write the disk in the image as a virtual disk of another format to a new file, and compare the two."""
+
+    title: str
+    image: str
+    file: str
+    format: ExportFormat
 
 
 class WipeTarget(msgspec.Struct, frozen=True, tag="wipe-target"):
@@ -76,7 +99,9 @@ class CompareDisk(msgspec.Struct, frozen=True, tag="compare-disk"):
     disk: Disk
 
 
-Step: TypeAlias = CaptureDisk | VerifyImage | WipeTarget | DeployImage | WriteTable | ReadBack | CompareDisk
+Step: TypeAlias = (
+    CaptureDisk | VerifyImage | MountImage | ExportImage | WipeTarget | DeployImage | WriteTable | ReadBack | CompareDisk
+)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -86,7 +111,7 @@ class Plan(msgspec.Struct, frozen=True):
     ``command`` is the equivalent command line. ``fingerprint`` is of the disk that will be written to, if any.
     """
 
-    kind: Literal["backup", "restore", "verify"]
+    kind: Literal["backup", "restore", "verify", "export"]
     steps: tuple[Step, ...]
     sentences: tuple[str, ...]
     losses: tuple[str, ...] = ()
