@@ -7,28 +7,31 @@ from __future__ import annotations
 
 import datetime
 import time
-import uuid
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from threading import Lock
 from typing import NamedTuple
 
-from blake3 import blake3
-
 from rescue import __version__
 from rescue.devices.table import read_layout
+from rescue.engine.confirm import Confirmation
 from rescue.engine.effort import Effort
+from rescue.engine.making import Destination, Making, Start, fitting, new_start
 from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.engine.reading import read_extents
 from rescue.engine.regions import FRAME_SIZE, Region, Stretch, regions_of, stretches_of
 from rescue.engine.survey import map_disk
 from rescue.errors import SourceReadError
+from rescue.images.begun import Begun
 from rescue.images.chain import Chain
-from rescue.images.format import Header, Kind, RowKind, chunk_size_for
+from rescue.images.cipher import Cipher, digest_of
+from rescue.images.format import Kind, RowKind, chunk_size_for
 from rescue.images.known import KnownChunks
 from rescue.images.manifest import Manifest, RawTable, Statistics
-from rescue.images.writer import Chunk, ImageWriter, Output
+from rescue.images.secrets import NO_SECRETS, Secrets
+from rescue.images.writer import Chunk, ImageWriter
 from rescue.model.disk import Disk
 from rescue.model.extents import ExtentMap
 from rescue.model.layout import Layout
@@ -50,6 +53,10 @@ class CaptureResult:
     volumes: tuple[Volume, ...]
 
 
+class _ChangedError(Exception):
+    """The disk holds something else than the unfinished image."""
+
+
 class _Packed(NamedTuple):
     stretch: Stretch
     stored: bytes
@@ -58,22 +65,20 @@ class _Packed(NamedTuple):
 
 def capture_disk(
     disk: Disk,
-    output: Output,
+    output: Destination,
+    making: Making,
     *,
-    kind: Kind,
-    parent: str,
-    level: int,
-    comment: str,
-    host: str,
+    secrets: Secrets = NO_SECRETS,
     created: datetime.datetime,
     token: CancelToken,
     progress: Callable[[int, int], None],
     notify: Callable[[Message], None],
 ) -> CaptureResult:
-    """Write an image of ``disk`` to ``output``; ``parent`` is the path of the image that one that is not full is made upon.
+    """Write an image of ``disk`` to ``output``, going on with what an earlier attempt left there. The disk is only read.
 
-    The disk is only read. ``progress`` is told bytes done and bytes in all, of what is kept. Raises SourceReadError (named
-    by partition), TargetWriteError, CancelledError; DamagedError, FormatError when the parent cannot be used.
+    ``secrets`` open the parent of an encrypted image, and are what opens the new one. ``progress`` is told bytes done and
+    bytes in all, of what is kept. Raises SourceReadError (named by partition), TargetWriteError, CancelledError;
+    DamagedError, FormatError, CredentialError when the parent cannot be used.
     """
     with FileSource(disk.path, direct=True, cached=True) as source, ExitStack() as stack:
         if not disk.is_file:
@@ -86,12 +91,9 @@ def capture_disk(
                 name = f"Partition {volume.partition}" if volume.partition else "The file system"
                 notify(Message("warning", f"{name} is kept whole ({human_size(volume.size)}): {volume.whole_because}"))
         disk = replace(disk, size=source.size)
-        known: KnownChunks | None = None
-        if kind is not Kind.FULL:
-            chain = stack.enter_context(Chain(parent))
-            known = KnownChunks(chain, only_full=kind is Kind.DIFFERENTIAL)
-        capture = Capture(source, disk, layout, volumes, level, kind, known)
-        return capture.run(output, comment, host, created, token, progress)
+        parent = stack.enter_context(Chain(making.parent, secrets)) if making.kind is not Kind.FULL else None
+        capture = Capture(source, disk, layout, volumes, making, parent)
+        return capture.run(output, secrets, created, token, progress, notify)
 
 
 class Capture:
@@ -103,65 +105,113 @@ class Capture:
         disk: Disk,
         layout: Layout,
         volumes: Sequence[tuple[Volume, ExtentMap]],
-        level: int,
-        kind: Kind = Kind.FULL,
-        known: KnownChunks | None = None,
+        making: Making,
+        parent: Chain | None = None,
     ) -> None:
         self._source = source
         self._disk = disk
         self._layout = layout
         self._volumes = volumes
-        self._kind = kind
-        self._known = known
+        self._making = making
+        self._parent = parent
+        self._known = KnownChunks(parent, only_full=making.kind is Kind.DIFFERENTIAL) if parent else None
         self._chunk = chunk_size_for(disk.size)
         # More threads than cores: while one waits for the disk, the others compute.
         self._workers = worker_count() + 2
         self._buffers = Buffers(self._workers, FRAME_SIZE)
-        self._effort = Effort(level)
+        self._effort = Effort(making.level)
         # A disk with a head to move is read by one thread at a time, in order.
         self._turn: AbstractContextManager[object] = Lock() if disk.rotational else nullcontext()
+        self._digest = digest_of(None)
         self._zero_hash: dict[int, bytes] = {}
+        self._is_plain = True
 
     def run(
-        self, output: Output, comment: str, host: str, created: datetime.datetime, token: CancelToken,
-        progress: Callable[[int, int], None],
+        self, output: Destination, secrets: Secrets, created: datetime.datetime, token: CancelToken,
+        progress: Callable[[int, int], None], notify: Callable[[Message], None],
     ) -> CaptureResult:  # fmt: skip
         """Read, hash, compress and write it all; raises as :func:`capture_disk`."""
-        identity = uuid.uuid4()
-        header = Header(
-            identity.bytes, self._disk.size, int(created.timestamp()), self._chunk, FRAME_SIZE,
-            self._disk.logical_sector_size, self._disk.physical_sector_size, self._kind,
-        )  # fmt: skip
-        writer = ImageWriter(output, header)
         regions = regions_of(self._layout, self._volumes)
+
+        def stretches() -> Iterator[Stretch]:
+            return (stretch for region in regions for stretch in stretches_of(region, self._chunk))
+
         total = sum(region.allocated.total for region in regions)
         done = 0
+        progress(0, total)
 
-        def consume(packed: _Packed) -> None:
+        def advance(stretch: Stretch) -> None:
             nonlocal done
             token.check()
-            stretch = packed.stretch
+            done += sum(extent.length for extent in stretch.extents)
+            progress(done, total)
+
+        begun = fitting(output.begun(secrets), self._making, self._disk, self._chunk, FRAME_SIZE, self._parent)
+        start = (
+            Start(begun.header, begun.key_area, begun.keys)
+            if begun
+            else new_start(self._making, self._disk, self._chunk, FRAME_SIZE, created, self._parent, secrets)
+        )
+        self._digest = digest_of(start.keys)
+        self._is_plain = start.header.is_plain
+        begun = self._confirmed(begun, stretches(), advance) if begun else None
+        cipher = Cipher(start.header, start.keys)
+        if begun:
+            notify(Message("info", f"Going on at {human_size(begun.disk_position)} of the disk: the rest was written before."))
+            pairs = ((entry, begun.rows(number)) for number, entry in enumerate(begun.segments))
+            writer = ImageWriter(output, start.header, cipher, start.key_area, pairs)
+            output.go_on(begun.length)
+        else:
+            writer = ImageWriter(output, start.header, cipher, start.key_area)
+        done = sum(region.allocated.clip(0, writer.disk_position).total for region in regions)
+
+        def consume(packed: _Packed) -> None:
             began = time.monotonic()
             writer.add(packed.chunks, packed.stored)
             if packed.stored:
                 self._effort.written(began, time.monotonic())
-            done += sum(extent.length for extent in stretch.extents)
-            progress(done, total)
+            advance(packed.stretch)
 
-        progress(0, total)
-        stretches = (stretch for region in regions for stretch in stretches_of(region, self._chunk))
-        run_ordered(stretches, self._pack, consume, workers=self._workers, window=2 * self._workers)
+        left = (stretch for stretch in stretches() if stretch.start >= writer.disk_position)
+        run_ordered(left, self._pack, consume, workers=self._workers, window=2 * self._workers)
         used = sum(volume.used_bytes for volume, _ in self._volumes)
+        made = datetime.datetime.fromtimestamp(start.header.created, datetime.UTC)
+        known = self._known
         manifest = Manifest(
-            format=1, tool=f"rescue {__version__}", uuid=str(identity), kind=self._kind.word,
-            created=created.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), comment=comment, host=host,
+            format=1, tool=f"rescue {__version__}", uuid=start.header.uuid_text, kind=self._making.kind.word,
+            created=made.strftime("%Y-%m-%dT%H:%M:%SZ"), comment=self._making.comment, host=self._making.host,
             disk=self._disk, layout=self._layout, volumes=tuple(volume for volume, _ in self._volumes),
             tables=tuple(RawTable(e.start, self._source.pread(e.length, e.start)) for e in self._layout.table),
             segments=(), statistics=Statistics(used_bytes=used),
-            chain=self._known.members if self._known else (), parent=self._known.members[0].uuid if self._known else "",
+            chain=known.members if known else (), parent=known.members[0].uuid if known else "",
         )  # fmt: skip
         fingerprint = writer.finish(manifest)
-        return CaptureResult(str(identity), used, writer.stored_size, fingerprint, manifest.volumes)
+        return CaptureResult(start.header.uuid_text, used, writer.stored_size, fingerprint, manifest.volumes)
+
+    def _confirmed(self, begun: Begun, stretches: Iterator[Stretch], advance: Callable[[Stretch], None]) -> Begun | None:
+        """What of an earlier attempt is still right: it is read from the disk and hashed once more."""
+        confirmation = Confirmation(begun)
+
+        def compare(packed: _Packed) -> None:
+            if not confirmation.agrees(packed.chunks):
+                raise _ChangedError
+            advance(packed.stretch)
+
+        written = takewhile(lambda stretch: stretch.end <= begun.disk_position, stretches)
+        with suppress(_ChangedError):
+            run_ordered(written, self._look, compare, workers=self._workers, window=2 * self._workers)
+        return begun.up_to(confirmation.good) if confirmation.good else None
+
+    def _look(self, stretch: Stretch) -> _Packed:
+        """Read and hash only."""
+        if not stretch.extents:
+            return _Packed(stretch, b"", [Chunk(RowKind.HOLE, stretch.end - stretch.start)])
+        buffer = self._buffers.lend()
+        try:
+            self._read(stretch, buffer)
+            return _Packed(stretch, b"", self._hash(stretch, buffer))
+        finally:
+            self._buffers.give_back(buffer)
 
     def _pack(self, stretch: Stretch) -> _Packed:
         if not stretch.extents:
@@ -172,7 +222,7 @@ class Capture:
             chunks = self._hash(stretch, buffer)
             if all(chunk.kind is not RowKind.DATA or chunk.known for chunk in chunks):
                 return _Packed(stretch, b"", chunks)
-            length = stretch.end - stretch.start if self._kind is Kind.FULL else _gather_new(chunks, buffer)
+            length = stretch.end - stretch.start if self._is_plain else _gather_new(chunks, buffer)
             return _Packed(stretch, self._effort.compress(buffer[:length]), chunks)
         finally:
             self._buffers.give_back(buffer)
@@ -195,7 +245,7 @@ class Capture:
             if extent is None or extent.start >= end:
                 chunks.append(Chunk(RowKind.HOLE, end - start))
                 continue
-            digest = blake3(buffer[start - stretch.start : end - stretch.start]).digest()
+            digest = self._digest(buffer[start - stretch.start : end - stretch.start])
             if digest == self._zeros(end - start):
                 chunks.append(Chunk(stretch.region.zero_kind, end - start))
             else:
@@ -206,7 +256,7 @@ class Capture:
     def _zeros(self, length: int) -> bytes:
         digest = self._zero_hash.get(length)
         if digest is None:
-            digest = self._zero_hash[length] = blake3(bytes(length)).digest()
+            digest = self._zero_hash[length] = self._digest(bytes(length))
         return digest
 
 

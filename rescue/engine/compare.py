@@ -13,6 +13,7 @@ from rescue.engine.survey import map_disk
 from rescue.errors import DamagedError
 from rescue.images.chain import Chain
 from rescue.images.frames import place
+from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.model.disk import Disk
 from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken
@@ -26,12 +27,19 @@ class CompareResult:
     compared_bytes: int
 
 
-def compare_with_disk(image_path: str, disk: Disk, *, token: CancelToken, progress: Callable[[int, int], None]) -> CompareResult:
+def compare_with_disk(
+    image_path: str,
+    disk: Disk,
+    secrets: Secrets = NO_SECRETS,
+    *,
+    token: CancelToken,
+    progress: Callable[[int, int], None],
+) -> CompareResult:
     """Hold every chunk of the image against the disk, unallocated bytes taken as zeros on both sides.
 
     Raises DamagedError that names the partitions that differ and the first difference.
     """
-    with Chain(image_path) as image, FileSource(disk.path) as source:
+    with Chain(image_path, secrets) as image, FileSource(disk.path) as source:
         if source.size < image.header.disk_size:
             raise DamagedError(f"{disk.title} is smaller than the disk in {image_path}: it cannot hold the same.")
         if not disk.is_file:

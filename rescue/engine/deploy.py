@@ -21,6 +21,7 @@ from rescue.errors import DamagedError, RefusedError
 from rescue.images.chain import Chain
 from rescue.images.format import Row, RowKind
 from rescue.images.frames import FrameDecoder, FrameUse, adjacent, place, uses
+from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken
 from rescue.model.source import MemorySink
@@ -44,8 +45,8 @@ class Deployment:
     Opening raises RefusedError when the target is in use or too small; nothing has been written then.
     """
 
-    def __init__(self, image_path: str, target_path: str) -> None:
-        self._image = Chain(image_path)
+    def __init__(self, image_path: str, target_path: str, secrets: Secrets = NO_SECRETS) -> None:
+        self._image = Chain(image_path, secrets)
         try:
             self._sink = FileSink(target_path, direct=True)
         except BaseException:

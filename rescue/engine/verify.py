@@ -14,6 +14,7 @@ from rescue.images.chain import Chain
 from rescue.images.format import HEADER_SIZE, SKIPPABLE_HEAD, TRAILER_SIZE, Row, zero_frame
 from rescue.images.frames import FrameDecoder, FrameUse, segment_uses
 from rescue.images.keyslots import KEY_AREA_SIZE
+from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.images.walk import SegmentWalk
 from rescue.model.progress import CancelToken, Message
 
@@ -36,6 +37,7 @@ class _ZeroFrame(NamedTuple):
 
 def verify_image(
     path: str,
+    secrets: Secrets = NO_SECRETS,
     *,
     own_only: bool = False,
     token: CancelToken,
@@ -46,7 +48,7 @@ def verify_image(
 
     ``progress`` is told bytes of content. Raises DamagedError, FormatError, CancelledError.
     """
-    with Chain(path) as image:
+    with Chain(path, secrets) as image:
         statistics = image.manifest.statistics
         expected = statistics.own_bytes if own_only else statistics.data_bytes
         done = 0

@@ -10,7 +10,7 @@ from types import FrameType
 
 import msgspec
 
-from rescue.images.secrets import Secrets
+from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.jobs.execute import execute
 from rescue.jobs.folder import JOURNAL, PLAN
 from rescue.jobs.journal import JournalWriter
@@ -21,7 +21,7 @@ from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken
 
 
-def main(folder: Path, secrets: Secrets | None = None) -> int:
+def main(folder: Path, secrets: Secrets = NO_SECRETS) -> int:
     """Run the plan in ``folder`` and journal it there."""
     token = CancelToken()
 
@@ -42,4 +42,4 @@ def main(folder: Path, secrets: Secrets | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), receive(int(sys.argv[2])) if len(sys.argv) > 2 else None))
+    sys.exit(main(Path(sys.argv[1]), receive(int(sys.argv[2])) if len(sys.argv) > 2 else NO_SECRETS))

@@ -13,10 +13,12 @@ import pytest
 
 from rescue.devices.table import read_layout
 from rescue.engine.capture import Capture
+from rescue.engine.making import Making, Plain
 from rescue.engine.mounting import MountProof, prove_mounts
 from rescue.engine.survey import map_disk
 from rescue.errors import CancelledError, DamagedError
 from rescue.images.chain import Chain
+from rescue.images.secrets import NO_SECRETS
 from rescue.model.disk import Disk
 from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken, Message
@@ -63,8 +65,8 @@ def capture(disk: Path, image: Path, change: Change = same) -> Path:
     with FileSource(disk) as source, image.open("wb") as output:
         layout = read_layout(source, 512)
         volumes = [(volume, change(volume, extents)) for volume, extents in map_disk(description, source, layout)]
-        taken = Capture(source, description, layout, volumes, 1)
-        taken.run(output, "", "host", CREATED, CancelToken(), lambda done, total: None)
+        taken = Capture(source, description, layout, volumes, Making(level=1))
+        taken.run(Plain(output.write), NO_SECRETS, CREATED, CancelToken(), lambda done, total: None, lambda message: None)
     return image
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from rescue.devices.table import read_layout
 from rescue.engine.capture import Capture, CaptureResult
+from rescue.engine.making import Making, Plain
+from rescue.images.secrets import NO_SECRETS
 from rescue.model.disk import Disk
 from rescue.model.extents import ExtentMap
 from rescue.model.layout import Layout
@@ -93,9 +95,9 @@ def small_disk(seed: int = 1, size: int = 24 * MIB) -> SmallDisk:
 def write_image(disk: SmallDisk, path: Path) -> CaptureResult:
     """Capture the disk into a file."""
     output = io.BytesIO()
-    capture = Capture(
-        BytesSource(disk.content), Disk("disk", len(disk.content), is_file=True), disk.layout, disk.volumes, level=3
-    )
-    result = capture.run(output, "a comment", "host", CREATED, CancelToken(), lambda done, total: None)
+    making = Making(level=3, comment="a comment", host="host")
+    description = Disk("disk", len(disk.content), is_file=True)
+    capture = Capture(BytesSource(disk.content), description, disk.layout, disk.volumes, making)
+    result = capture.run(Plain(output.write), NO_SECRETS, CREATED, CancelToken(), lambda done, total: None, lambda message: None)
     path.write_bytes(output.getvalue())
     return result

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from rescue.engine.capture import Capture
+from rescue.engine.making import Making, Plain
 from rescue.errors import DamagedError, FormatError, SourceReadError, UsageError
 from rescue.images.chain import Chain
 from rescue.images.format import Kind, Row, RowKind
-from rescue.images.known import KnownChunks
+from rescue.images.secrets import NO_SECRETS
 from rescue.images.view import ImageView
 from rescue.model.disk import Disk
 from rescue.model.progress import CancelToken
@@ -117,9 +118,8 @@ def _upon(parent: Path, disk: SmallDisk, path: Path, kind: Kind) -> None:
     output = io.BytesIO()
     description = Disk("disk", len(disk.content), is_file=True)
     with Chain(parent) as chain:
-        known = KnownChunks(chain, only_full=kind is Kind.DIFFERENTIAL)
-        capture = Capture(BytesSource(disk.content), description, disk.layout, disk.volumes, 3, kind, known)
-        capture.run(output, "", "host", CREATED, CancelToken(), lambda done, total: None)
+        capture = Capture(BytesSource(disk.content), description, disk.layout, disk.volumes, Making(kind, level=3), chain)
+        capture.run(Plain(output.write), NO_SECRETS, CREATED, CancelToken(), lambda done, total: None, lambda message: None)
     path.write_bytes(output.getvalue())
 
 
