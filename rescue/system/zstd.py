@@ -18,7 +18,8 @@ from rescue.units import KIB
 
 _PIECE: Final = 256 * KIB  # of content, about
 _LEAST_INPUT: Final = 4 * KIB
-_OLDEST: Final = 1_05_00  # from 1.5.0 the numbers below mean what they mean
+# 1.5.4 overlooks some flipped bits that do not change the content, and a later zstd refuses such a frame: a check must find them.
+_OLDEST: Final = 1_05_07
 _WINDOW_LOG_MAX: Final = 100
 _STABLE_OUTPUT: Final = 1001  # "experimental": the output is one buffer that stays, and needs no copy as a window
 _SESSION: Final = 1  # what to reset
@@ -64,13 +65,13 @@ def _is_whole(frame: memoryview) -> bool:
     """Whether nothing is behind a frame that could be decompressed. Goes from block to block by their headers."""
     at = zstandard.frame_header_size(frame)
     last = 0
-    while not last:
+    while not last and at < len(frame):
         head = int.from_bytes(frame[at : at + 3], "little")
         last = head & 1
         # An RLE block stores one byte, whatever its size.
         at += 3 + (1 if head >> 1 & 3 == 1 else head >> 3)
     checksum = 4 if frame[4] & 4 else 0
-    return at + checksum == len(frame)
+    return bool(last) and at + checksum == len(frame)
 
 
 class SystemDecompressor:
@@ -127,7 +128,7 @@ class _Buffer(ctypes.Structure):
 
 
 @cache
-def _library(name: str = "libzstd.so.1") -> ctypes.CDLL | None:
+def _library(name: str = "libzstd.so.1", oldest: int = _OLDEST) -> ctypes.CDLL | None:
     """The system's libzstd, or None when it is missing or cannot do what is needed."""
     pointer, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
     try:
@@ -145,4 +146,4 @@ def _library(name: str = "libzstd.so.1") -> ctypes.CDLL | None:
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError):
         return None
-    return library if library.ZSTD_versionNumber() >= _OLDEST else None
+    return library if library.ZSTD_versionNumber() >= oldest else None
