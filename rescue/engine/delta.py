@@ -52,7 +52,8 @@ class Delta:
             else:
                 same = self._compare(run, buffer)
             differing += [row for row, is_same in zip(run, same, strict=True) if not is_same]
-            self._same += [(row.start, row.end) for row, is_same in zip(run, same, strict=True) if is_same]
+            # Chunks that follow each other are one: a disk has millions of them.
+            self._same += ExtentMap((row.start, row.end) for row, is_same in zip(run, same, strict=True) if is_same)
         self._misses = self._misses + 1 if len(differing) == len(use.chunks) else 0
         return tuple(differing)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rescue.errors import DamagedError, FormatError, RescueError
 from rescue.images.cipher import Digest, digest_of
@@ -19,7 +19,10 @@ from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.images.segment import frames_are_within, rows_of
 from rescue.model.layout import Layout
 from rescue.model.survey import ImageSummary
+from rescue.system.open_files import allow_open_files
 from rescue.units import human_size
+
+_TOLD: Final = 5  # of the files that a chain lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Chain:
             self._open_members()
             if self.losses and not incomplete:
                 raise DamagedError(
-                    f"{self.path} cannot be used: {' '.join(loss.sentence for loss in self.losses)}",
+                    f"{self.path} cannot be used: {self._losses_told()}",
                     f"Put the missing files into {Path(self.path).parent}, or use another image.",
                 )
         except BaseException:
@@ -90,7 +93,12 @@ class Chain:
         summary = self.image.summary()
         if not self.losses:
             return summary
-        return replace(summary, problem=" ".join(loss.sentence for loss in self.losses), problem_exit_code=DamagedError.exit_code)
+        return replace(summary, problem=self._losses_told(), problem_exit_code=DamagedError.exit_code)
+
+    def _losses_told(self) -> str:
+        more = len(self.losses) - _TOLD
+        told = " ".join(loss.sentence for loss in self.losses[:_TOLD])
+        return f"{told} {more} more of its images cannot be used." if more > 0 else told
 
     @property
     def fingerprint(self) -> str:
@@ -132,6 +140,7 @@ class Chain:
 
     def _open_members(self) -> None:
         folder = Folder(Path(self.path).parent)
+        allow_open_files(sum(member.data_bytes > 0 for member in self.manifest.chain))
         failed: dict[int, str] = {}
         for number, member in enumerate(self.manifest.chain, 1):
             file: ImageFile | None = None
@@ -184,11 +193,9 @@ class Folder:
 
     def open(self, member: ChainMember) -> ImageFile:
         """The file that is meant. Raises DamagedError whose message is the end of a sentence: "is not in /backups"."""
-        candidates = [self._folder / Path(member.name).name, *self._found().get(member.uuid, [])]
-        why = f"is not in {self._folder}"
-        for path in candidates:
-            if _uuid_of(path) != member.uuid:
-                continue
+        named = self._folder / Path(member.name).name
+        why = f"is not in {self._folder}" + self._what_has_its_name(named)
+        for path in self._candidates(named, member.uuid):
             try:
                 file = ImageFile(path, keys=ImageKeys.from_bytes(bytes.fromhex(member.keys)) if member.keys else None)
             except (RescueError, ValueError) as error:
@@ -200,10 +207,24 @@ class Folder:
             why = f"is not the one that was meant: {path} has the same UUID and another content"
         raise DamagedError(why)
 
+    def _candidates(self, named: Path, uuid: str) -> Iterator[Path]:
+        """The files with this UUID; all others of the folder are looked into only if the named one is not what is wanted."""
+        if _uuid_of(named) == uuid:
+            yield named
+        yield from (path for path in self._found().get(uuid, []) if path != named)
+
+    def _what_has_its_name(self, path: Path) -> str:
+        if not path.is_file():
+            return ""
+        return f": the file {path.name} there is another image" if _uuid_of(path) else f": the file {path.name} there is damaged"
+
     def _found(self) -> dict[str, list[Path]]:
         if self._by_uuid is None:
             self._by_uuid = {}
             for path in sorted(self._folder.iterdir()):
+                # An image that is being written has not got its name yet.
+                if path.suffix == ".partial":
+                    continue
                 uuid = _uuid_of(path)
                 if uuid:
                     self._by_uuid.setdefault(uuid, []).append(path)

@@ -12,30 +12,31 @@ from rescue.images.chain import Chain
 from rescue.images.format import MAX_FILES, Kind, Row
 from rescue.images.manifest import ChainMember
 from rescue.images.segment import ROW_SIZE, data_flags, unpack_row
+from rescue.units import MIB
 
 _EMPTY: Final = 0xFFFFFFFF
 _HASHES: Final = struct.Struct("<2xH28x32s")  # of a row: its file, its hash
 # 576 MiB of rows: more than a disk of any size has chunks (docs/image-format.md, section 9), unless its image was made to
 # take memory. What is beyond it is stored again.
 MAX_KNOWN: Final = 9 << 20
+FRAME_LIMIT: Final = 8 * MIB  # an image's header has to allow for the frames of its chain, and this program writes no larger ones
 
 
 class KnownChunks:
     """Finds an equal chunk in a chain. 64 bytes of memory a chunk and 6 to 12 for the table; lookups may come from many threads.
 
-    ``members`` is the chain of an image that is made upon this one; the rows that are given carry its numbers. ``frame_limit``
-    is the content of the largest frame in bytes, which the header of such an image has to allow.
+    ``members`` is the chain of an image that is made upon this one; the rows that are given carry its numbers.
     """
 
     def __init__(self, chain: Chain, *, only_full: bool = False, limit: int = MAX_KNOWN) -> None:
         """``only_full`` leaves out what is not in the chain's full image: for a differential image.
 
-        At most ``limit`` rows are kept. Raises as Chain.segment_table; RefusedError for a chain that is too long.
+        At most ``limit`` rows are kept; frames of more than FRAME_LIMIT bytes of content are not referred to.
+        Raises as Chain.segment_table; RefusedError for a chain that is too long.
         """
         self.members = _members(chain)
         if len(self.members) >= MAX_FILES:
             raise RefusedError("The chain has too many images.", "Make a full backup.")
-        self.frame_limit = chain.header.frame_limit
         # The image itself is the first of the members, the files of its chain follow in their order.
         self._shift = 1
         only = None
@@ -83,7 +84,9 @@ class KnownChunks:
             if self._rows[start + 32 : start + ROW_SIZE] == digest:
                 row = unpack_row(self._rows, start)
                 # Equal hashes of other lengths are a lie of that image; its bytes would not be found right.
-                return row._replace(file=row.file + self._shift) if row.length == length else None
+                if row.length != length or row.frame_content > FRAME_LIMIT:
+                    return None
+                return row._replace(file=row.file + self._shift)
             slot = (slot + 1) & self._mask
         return None
 

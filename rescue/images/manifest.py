@@ -6,7 +6,7 @@ import msgspec
 import zstandard
 
 from rescue.errors import DamagedError, FormatError
-from rescue.images.format import MAX_FILES, MAX_MANIFEST, TAG_MANIFEST, Header, Kind, decompress_exactly
+from rescue.images.format import MAX_FILES, MAX_MANIFEST, MAX_ROWS, TAG_MANIFEST, Header, Kind, decompress_exactly
 from rescue.images.segment import SegmentEntry
 from rescue.model.disk import Disk
 from rescue.model.layout import Layout
@@ -100,7 +100,7 @@ def _check(manifest: Manifest, header: Header) -> None:
     ]
     position = 0
     for segment in manifest.segments:
-        if segment.start != position or segment.end <= position:
+        if segment.start != position or segment.end <= position or not 0 < segment.rows <= MAX_ROWS:
             raise FormatError("The parts of the image's index do not follow each other.")
         position = segment.end
     if (
@@ -115,6 +115,8 @@ def _check(manifest: Manifest, header: Header) -> None:
         or manifest.kind != header.kind.word
         or bool(manifest.chain) != (header.kind is not Kind.FULL)
         or len(manifest.chain) >= MAX_FILES
+        or any(member.data_bytes < 0 for member in manifest.chain)
+        or any((member.kind == Kind.FULL.word) != (member is manifest.chain[-1]) for member in manifest.chain)
         or len({manifest.uuid, *(member.uuid for member in manifest.chain)}) != len(manifest.chain) + 1
     ):
         raise FormatError("The image's manifest contradicts its header.")

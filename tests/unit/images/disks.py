@@ -6,12 +6,15 @@ import datetime
 import io
 import random
 import struct
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from rescue.devices.table import read_layout
 from rescue.engine.capture import Capture, CaptureResult
 from rescue.engine.making import Making, Plain
+from rescue.images.chain import Chain
+from rescue.images.format import Kind
 from rescue.images.secrets import NO_SECRETS
 from rescue.model.disk import Disk
 from rescue.model.extents import ExtentMap
@@ -92,12 +95,15 @@ def small_disk(seed: int = 1, size: int = 24 * MIB) -> SmallDisk:
     return SmallDisk(bytes(content), layout, tuple(volumes))
 
 
-def write_image(disk: SmallDisk, path: Path) -> CaptureResult:
-    """Capture the disk into a file."""
+def write_image(disk: SmallDisk, path: Path, kind: Kind = Kind.FULL, parent: Path | None = None) -> CaptureResult:
+    """Capture the disk into a file, upon ``parent`` where the image is not full."""
     output = io.BytesIO()
-    making = Making(level=3, comment="a comment", host="host")
+    making = Making(kind=kind, parent=str(parent or ""), level=3, comment="a comment", host="host")
     description = Disk("disk", len(disk.content), is_file=True)
-    capture = Capture(BytesSource(disk.content), description, disk.layout, disk.volumes, making)
-    result = capture.run(Plain(output.write), NO_SECRETS, CREATED, CancelToken(), lambda done, total: None, lambda message: None)
+    with Chain(parent) if parent else nullcontext() as chain:
+        capture = Capture(BytesSource(disk.content), description, disk.layout, disk.volumes, making, chain)
+        result = capture.run(
+            Plain(output.write), NO_SECRETS, CREATED, CancelToken(), lambda done, total: None, lambda message: None
+        )
     path.write_bytes(output.getvalue())
     return result
