@@ -15,6 +15,7 @@ from bench.stage import Stage, read_and_hash, used_stretches
 from bench.truth import same_bytes, same_files
 from bench.turns import Contender, Sample, alternate
 from rescue.errors import RescueError
+from rescue.planning.names import OTHER_SUFFIX
 
 GOAL = 8.0
 _FIXED = "fixed,4194304"
@@ -111,11 +112,11 @@ class _Ours:
 
     def _check(self) -> None:
         stage = self._stage
-        found = [path for path in stage.image().parent.iterdir() if path.name == "day2.img.zst"]
-        if not found:
-            raise RescueError(f"There is no day2.img.zst in {stage.image().parent} after the incremental backup.")
+        image = stage.image().parent / f"day2{OTHER_SUFFIX}"
+        if not image.exists():
+            raise RescueError(f"There is no {image.name} in {image.parent} after the incremental backup.")
         stage.blank_target()
-        ours.restore(found[0], stage.target, proof=False)
+        ours.restore(image, stage.target, proof=False)
         same_bytes(DAY_2, stage.target, blank=True)
         for partition in stage.day_2.partitions:
             if partition.fs != "fat32":

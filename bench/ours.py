@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.archives import size_of
 from bench.memory import MemoryWatch
 from rescue.errors import RescueError
+from rescue.planning.names import OTHER_SUFFIX, SUFFIX
 from rescue.system.run import run
 
 RESCUE = Path(sys.executable).parent / "rescue"
@@ -36,7 +37,7 @@ def _timed(arguments: Sequence[str], image: Path | None = None) -> OurResult:
 
 def image_in(folder: Path) -> Path:
     """The one image that a backup left in a folder. Raises RescueError when there is none, or more than one."""
-    images = [path for path in folder.iterdir() if path.is_file() and path.name.endswith(".img.zst")]
+    images = [path for path in folder.iterdir() if path.is_file() and path.name.endswith((SUFFIX, OTHER_SUFFIX))]
     if len(images) != 1:
         raise RescueError(f"{folder} holds {len(images)} images after the backup, and should hold one.")
     return images[0]
