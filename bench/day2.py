@@ -12,7 +12,8 @@ since. A first try changed as much in more places (hundreds of small packages ra
 small photos and logs); it was given up because it cost both of them about half as much again.
 
     added by the second backup of the raw disk      lost disk    this one         first try
-    restic 0.14, its defaults                        220 MB      268 MB  +22 %      364 MB  +65 %
+    restic 0.14, its defaults                        220 MB      238 MB   +8 %
+      in another repository (it cuts at random)                  268 MB  +22 %      364 MB  +65 %
     borg 1.2.4, buzhash, zstd 3                      389 MB      412 MB   +6 %      567 MB  +46 %
 
 About 248 MB are written to files; 268 MB of the disk differ in blocks of 4 KiB and 297 MB in blocks of 64 KiB. A day
