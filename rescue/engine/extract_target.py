@@ -99,10 +99,11 @@ class TargetFolder:
         return tuple(level.name for level in self._levels[1:])
 
     def has(self, name: str) -> bool:
-        """Whether there is something of that name."""
+        """Whether there is something of that name in the folder; never looks anywhere else."""
         try:
+            _check_name(name)
             os.stat(name, dir_fd=self._fd, follow_symlinks=False)
-        except (OSError, ValueError):
+        except (OSError, Unfit):
             return False
         return True
 
@@ -144,7 +145,7 @@ class TargetFolder:
     def file(self, name: str, overwrite: bool) -> Iterator[TargetFile]:
         """A new file; it is removed again when the block raises."""
         fd = self._make(name, overwrite, lambda: os.open(name, _NEW_FILE, 0o600, dir_fd=self._fd))
-        file = TargetFile(fd, self._shown(name), lambda error: self._answer(error, name))
+        file = TargetFile(fd, lambda error: self._answer(error, name))
         complete = False
         try:
             yield file
@@ -168,7 +169,7 @@ class TargetFolder:
         try:
             self._make(entry.name, overwrite, lambda: os.mknod(entry.name, mode, device, dir_fd=self._fd), passed=(errno.EPERM,))
         except OSError as error:
-            raise Unfit(f"It is a {entry.kind.value}, which cannot be made here (only root can, where devices are allowed).") from error
+            raise Unfit(f"It is a {entry.kind.value}, which only root can make, and not everywhere.") from error
 
     def hard_link(self, name: str, first: tuple[str, ...], overwrite: bool) -> bool:
         """A further name of a file copied before, given by the names that lead to it; False where that is not possible."""
@@ -268,9 +269,8 @@ class TargetFolder:
 class TargetFile:
     """A file that is being written; what is not written stays a hole."""
 
-    def __init__(self, fd: int, shown: str, answer: Callable[[OSError], RescueError | Unfit]) -> None:
+    def __init__(self, fd: int, answer: Callable[[OSError], RescueError | Unfit]) -> None:
         self._fd = fd
-        self._shown = shown
         self._answer = answer
 
     def write(self, data: bytes, offset: int) -> None:

@@ -1,0 +1,71 @@
+"""The file systems of a disk or of an image, opened to look inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rescue.errors import RescueError, UsageError
+from rescue.filesystems.files.open import open_tree
+from rescue.filesystems.files.tree import FileTree
+from rescue.images.chain import open_chain
+from rescue.images.view import ImageView
+from rescue.model.source import SliceSource, Source
+from rescue.model.survey import DiskSurvey
+from rescue.model.volume import Volume
+from rescue.system.blockfile import FileSource
+
+# Each of our images begins with a frame that zstd skips (RFC 8878, 3.1.2): 0x184D2A50 to 5F.
+_SKIPPABLE: Final = b"\x2a\x4d\x18"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A disk or an image that can be read. ``name`` is what a person calls it."""
+
+    name: str
+    source: Source
+    volumes: tuple[Volume, ...]
+
+    def volume(self, partition: int) -> Volume:
+        """The volume on a partition; 0 is a file system on the whole disk. Raises UsageError."""
+        for volume in self.volumes:
+            if volume.partition == partition:
+                return volume
+        known = ", ".join(str(volume.partition) for volume in self.volumes)
+        raise UsageError(
+            f"{self.name} has no partition {partition}.", f"It has {known}." if known else "It has no partitions at all."
+        )
+
+    def tree(self, partition: int) -> FileTree:
+        """The files on a partition. Raises UsageError, UnsupportedError, FormatError, SourceReadError."""
+        volume = self.volume(partition)
+        return open_tree(SliceSource(self.source, volume.start, volume.end), volume.identity)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file begins as our images do. A disk does not: its first bytes are boot code or zeros."""
+    try:
+        with path.open("rb") as file:
+            return path.is_file() and file.read(4)[1:] == _SKIPPABLE
+    except OSError:
+        return False
+
+
+@contextmanager
+def open_disk_files(survey: DiskSurvey) -> Iterator[Opened]:
+    """A disk as it is now, opened read-only. Raises RescueError."""
+    if survey.unreadable:
+        raise RescueError(f"{survey.disk.path} cannot be read. {survey.unreadable}")
+    with FileSource(survey.disk.path) as source:
+        yield Opened(survey.disk.path, source, survey.volumes)
+
+
+@contextmanager
+def open_image_files(path: Path) -> Iterator[Opened]:
+    """The disk in an image. Raises as :func:`~rescue.images.chain.open_chain`."""
+    with open_chain(path) as chain:
+        yield Opened(str(path), ImageView(chain), chain.summary().volumes)
