@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from rescue.cli.follow import follow, report
 from rescue.cli.options import Context, add_job, progress_style, size
 from rescue.cli.review import plan_json, plan_text
+from rescue.cli.secrets import Asker, add_secrets, secrets_to_create
+from rescue.errors import UsageError
+from rescue.images.secrets import new_recovery_key
 from rescue.services import BackupRequest
 
 
@@ -40,16 +44,28 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="SIZE",
         help="cut the image into parts of SIZE (700M, 4G); default: only where the file system of DEST needs it",
     )
+    parser.add_argument("--encrypt", action="store_true", help="encrypt the image; see below for what opens it")
+    parser.add_argument("--recovery-key", action="store_true", help="with --encrypt: make a recovery key as well, and print it")
     parser.add_argument("--comment", default="", help="a note that is kept in the image")
     parser.add_argument("--no-verify", action="store_true", help="do not read the image again after it was written")
     parser.add_argument("--yes", action="store_true", help="accepted for uniformity: a backup overwrites nothing and never asks")
     add_job(parser)
+    add_secrets(parser)
     parser.set_defaults(command=run)
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, run."""
     machine = context.machine
+    recovery = ""
+    if arguments.encrypt:
+        secrets = secrets_to_create(arguments, Asker.of(context.stdin))
+        if arguments.recovery_key:
+            recovery = new_recovery_key()
+            secrets = replace(secrets, recovery=recovery)
+        machine = machine.with_secrets(secrets)
+    elif arguments.recovery_key:
+        raise UsageError("--recovery-key is for encrypted images.", "Add --encrypt.")
     request = BackupRequest(
         name=arguments.name,
         level=arguments.level,
@@ -58,6 +74,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         kind=arguments.kind,
         parent=arguments.parent,
         split=arguments.split,
+        encrypt=arguments.encrypt,
     )
     plan = machine.plan_backup(machine.survey_one(arguments.disk), arguments.dest, request)
     if arguments.dry_run:
@@ -66,4 +83,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     style = progress_style(arguments, context.stderr)
     if style == "bar":
         print("\n".join(plan_text(plan)), end="\n\n", file=context.stderr)
-    return report(follow(lambda: machine.start(plan), style, context.stderr), arguments.json)
+    code = report(follow(lambda: machine.start(plan), style, context.stderr), arguments.json)
+    if recovery and code == 0:
+        print(f"Recovery key (keep it on paper, away from the image): {recovery}", file=context.stdout)
+    return code

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from rescue.cli.options import Context, add_json
+from rescue.cli.secrets import Asker, add_secrets, given_secrets
 from rescue.cli.show import image_json, list_text
 from rescue.stores.address import local_path
 
@@ -17,13 +18,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("list", help="the images in a folder", allow_abbrev=False)
     parser.add_argument("store", metavar="STORE", help="the folder, as a path or a file: URL")
     add_json(parser)
+    add_secrets(parser)
     parser.set_defaults(command=run)
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Look and show."""
     folder = Path(local_path(arguments.store))
-    images = context.machine.images(folder)
+    secrets = given_secrets(arguments, Asker.of(context.stdin))
+    machine = context.machine.with_secrets(secrets) if secrets else context.machine
+    images = machine.images(folder)
     if arguments.json:
         shown = msgspec.json.format(msgspec.json.encode([image_json(i) for i in images]), indent=2).decode()
     else:

@@ -7,6 +7,7 @@ import argparse
 import msgspec
 
 from rescue.cli.options import Context, add_json
+from rescue.cli.secrets import add_secrets, unlocked
 from rescue.cli.show import image_json, image_text
 
 
@@ -15,12 +16,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("info", help="what an image is and what it holds", allow_abbrev=False)
     parser.add_argument("image", metavar="IMAGE", help="path or file: URL of the image")
     add_json(parser)
+    add_secrets(parser)
     parser.set_defaults(command=run)
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Open and show."""
-    image = context.machine.image(arguments.image)
+    image = unlocked(arguments, context, arguments.image).image(arguments.image)
     if arguments.json:
         shown = msgspec.json.format(msgspec.json.encode(image_json(image)), indent=2).decode()
     else:

@@ -12,6 +12,7 @@ from pathlib import Path
 from rescue.cli.follow import follow, report
 from rescue.cli.options import Context, add_job, progress_style
 from rescue.cli.review import confirm, plan_json, plan_text
+from rescue.cli.secrets import add_secrets, unlocked
 from rescue.errors import RescueError
 from rescue.model.disk import Disk, Fingerprint
 from rescue.model.layout import Layout
@@ -36,12 +37,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--no-verify", action="store_true", help="do not read back what was written")
     parser.add_argument("--yes", action="store_true", help="erase the target without asking for the typed confirmation")
     add_job(parser)
+    add_secrets(parser)
     parser.set_defaults(command=run)
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, confirm, run."""
-    machine = context.machine
+    machine = unlocked(arguments, context, arguments.image)
     image = machine.image(arguments.image)
     request = RestoreRequest(verify=not arguments.no_verify, delta=arguments.delta)
     is_new = _names_new_file(arguments.target)

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TextIO
 
+from rescue.cli.options import Context
 from rescue.errors import CredentialError, UsageError
 from rescue.images.secrets import MAX_PASSPHRASE, Secrets, hash_key_file, passphrase_bytes, recovery_bytes
+from rescue.services import Machine
 from rescue.units import KIB
 
 VARIABLE: Final = "RESCUE_PASSPHRASE"
@@ -72,6 +74,17 @@ def given_secrets(arguments: argparse.Namespace, asker: Asker) -> Secrets:
 def secrets_to_open(arguments: argparse.Namespace, asker: Asker, what: str) -> Secrets:
     """What opens ``what`` (an image's name): what was given, else the answer to a question. Raises as :func:`given_secrets`."""
     return given_secrets(arguments, asker) or Secrets(passphrase=asker.question(f"Passphrase of {what}: "))
+
+
+def unlocked(arguments: argparse.Namespace, context: Context, image: str) -> Machine:
+    """The machine with what opens ``image`` (a path): what was given; else, if it is encrypted, the answer to a question.
+
+    Raises as :func:`given_secrets`.
+    """
+    secrets = given_secrets(arguments, Asker.of(context.stdin))
+    if not secrets and context.machine.is_encrypted(image):
+        secrets = secrets_to_open(arguments, Asker.of(context.stdin), Path(image).name)
+    return context.machine.with_secrets(secrets) if secrets else context.machine
 
 
 def secrets_to_create(arguments: argparse.Namespace, asker: Asker) -> Secrets:

@@ -6,6 +6,7 @@ import msgspec
 import zstandard
 
 from rescue.errors import DamagedError, FormatError
+from rescue.images.crypto import KEYS_SIZE
 from rescue.images.format import MAX_FILES, MAX_MANIFEST, MAX_ROWS, TAG_MANIFEST, Header, Kind, decompress_exactly
 from rescue.images.segment import SegmentEntry
 from rescue.model.disk import Disk
@@ -89,6 +90,10 @@ class Manifest(msgspec.Struct, frozen=True):
         return manifest
 
 
+def _is_keys(text: str) -> bool:
+    return len(text) == 2 * KEYS_SIZE and all(character in "0123456789abcdef" for character in text)
+
+
 def _check(manifest: Manifest, header: Header) -> None:
     size = header.disk_size
     layout = manifest.layout
@@ -117,6 +122,7 @@ def _check(manifest: Manifest, header: Header) -> None:
         or len(manifest.chain) >= MAX_FILES
         or any(member.data_bytes < 0 for member in manifest.chain)
         or any((member.kind == Kind.FULL.word) != (member is manifest.chain[-1]) for member in manifest.chain)
+        or any(member.keys and not _is_keys(member.keys) for member in manifest.chain)
         or len({manifest.uuid, *(member.uuid for member in manifest.chain)}) != len(manifest.chain) + 1
     ):
         raise FormatError("The image's manifest contradicts its header.")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from blake3 import blake3
 
-from rescue.errors import DamagedError, FormatError, RescueError, SourceReadError, UsageError
+from rescue.errors import CredentialError, DamagedError, FormatError, RescueError, SourceReadError, UsageError
 from rescue.images.cipher import Cipher
 from rescue.images.crypto import ImageKeys, SealedKind
 from rescue.images.format import (
@@ -26,6 +27,7 @@ from rescue.images.format import (
     unpack_seek_table,
 )
 from rescue.images.manifest import Manifest
+from rescue.images.proofs import read_proof
 from rescue.images.rekey import read_key_area
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.images.segment import SegmentEntry, frames_are_within, rows_of, segment_table
@@ -64,11 +66,15 @@ class ImageFile:
             self.source.close()
             raise
 
+    @cached_property
+    def cipher(self) -> Cipher:
+        """Opens the pieces of this file. Raises CredentialError when it is encrypted and has not been opened."""
+        if self.header.encryption and self.keys is None:
+            raise CredentialError(f"{self.path} is encrypted, and was not opened.")
+        return Cipher(self.header, self.keys if self.header.encryption else None)
+
     def _open(self) -> None:
         self.header = self._read_header()
-        if self.header.encryption and self.keys is None:
-            self.keys = read_key_area(self.source).open(self._secrets)
-        self.cipher = Cipher(self.header, self.keys if self.header.encryption else None)
         self.seek_table_offset, self.trailer = self._read_trailer()
 
     @property
@@ -136,6 +142,8 @@ class ImageReader(ImageFile):
 
     def _open(self) -> None:
         super()._open()
+        if self.header.encryption and self.keys is None:
+            self.keys = read_key_area(self.source).open(self._secrets)
         self.manifest = self._read_manifest()
         # How long the other files are is known to who opens them.
         self._limits = [self.source.size] + [UNKNOWN_SIZE] * len(self.manifest.chain)
@@ -168,6 +176,8 @@ class ImageReader(ImageFile):
             path=self.path, name=self.name, stored_size=self.source.size, uuid=manifest.uuid, kind=manifest.kind,
             created=manifest.created, comment=manifest.comment, host=manifest.host, disk=manifest.disk, layout=manifest.layout,
             volumes=manifest.volumes, used_bytes=manifest.statistics.used_bytes, fingerprint=self.fingerprint,
+            health=read_proof(self.path, self.fingerprint).words,
+            encrypted=bool(self.header.encryption), bad_bytes=manifest.statistics.bad_bytes,
             own_bytes=manifest.statistics.own_bytes, parent=manifest.parent,
             chain=tuple(ChainLink(m.uuid, m.fingerprint, m.name, m.data_bytes) for m in manifest.chain if m.data_bytes),
         )  # fmt: skip
@@ -181,9 +191,9 @@ class ImageReader(ImageFile):
         return Manifest.unpack(plain, self.header)
 
 
-def open_image(path: str | Path, secrets: Secrets = NO_SECRETS) -> ImageReader:
+def open_image(path: str | Path, secrets: Secrets = NO_SECRETS, keys: ImageKeys | None = None) -> ImageReader:
     """Open an image. Raises as :class:`ImageReader`."""
-    return ImageReader(path, secrets)
+    return ImageReader(path, secrets, keys)
 
 
 def _refuse_other_things(path: Path) -> None:

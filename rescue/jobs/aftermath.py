@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from rescue.errors import RescueError
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -17,6 +18,8 @@ from rescue.model.plan import (
     WipeTarget,
     WriteTable,
 )
+from rescue.stores.folder import FolderStore
+from rescue.units import human_size
 
 
 def nothing_done(plan: Plan) -> str:
@@ -28,7 +31,7 @@ def aftermath(plan: Plan, step: Step) -> str:
     """For a job that ended within ``step``."""
     match step:
         case CaptureDisk():
-            return f"The incomplete image was removed; {step.source.path} was not changed."
+            return f"{_what_is_left(step)} {step.source.path} was not changed."
         case VerifyImage() if plan.kind == "backup":
             return f"The image {step.image} is complete, but it is not proved. Check it with: rescue verify {step.image}"
         case MountImage() if plan.kind == "backup":
@@ -51,13 +54,23 @@ def aftermath(plan: Plan, step: Step) -> str:
             assert_never(step)
 
 
+def _what_is_left(step: CaptureDisk) -> str:
+    try:
+        left = next((partial for partial in FolderStore(step.store).partials() if partial.name == step.name), None)
+    except (RescueError, OSError):
+        return f"What was written of {step.store}/{step.name} is not an image yet."
+    if left is None:
+        return "The incomplete image was removed."
+    return (
+        f"What was written is kept ({human_size(left.size)}, {step.store}/{step.name}.partial): run the same command again to go on"
+        " with it."
+    )
+
+
 def after_kill(plan: Plan, step: Step) -> str:
     """For a job whose process was killed within ``step``, so that it could clean nothing up."""
     if isinstance(step, CaptureDisk):
-        return (
-            f"{step.store}/{step.name}.partial is not an image; the next backup to that name replaces it."
-            f" {step.source.path} was not changed."
-        )
+        return f"{_what_is_left(step)} {step.source.path} was not changed."
     if isinstance(step, ExportImage):
         return f"{step.file}.partial is incomplete: remove it. The image was not changed."
     return aftermath(plan, step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import assert_never
@@ -14,6 +14,8 @@ from rescue.engine.compare import compare_with_disk
 from rescue.engine.convert import export_disk
 from rescue.engine.deploy import Deployment
 from rescue.engine.making import Making
+from rescue.engine.mounting import prove_mounts
+from rescue.engine.verify import verify_image
 from rescue.errors import DamagedError, RescueError
 from rescue.images.chain import Chain
 from rescue.images.format import Kind
@@ -39,6 +41,7 @@ from rescue.model.plan import (
 )
 from rescue.model.progress import CancelToken
 from rescue.stores.folder import FolderStore
+from rescue.system.blockfile import FileSource
 from rescue.system.joined import open_source
 
 
@@ -66,7 +69,7 @@ class EngineSteps:
             case MountImage():
                 return self._mount(step, token, reporter)
             case ExportImage():
-                with Chain(step.image, self._secrets or NO_SECRETS) as chain:
+                with Chain(step.image, self._secrets) as chain:
                     stored = export_disk(chain, Path(step.file), step.format, token=token, progress=reporter.progress)
                 return {"image": step.image, "exported": step.file, "format": step.format, "file_size": stored}
             case CompareDisk():
@@ -108,6 +111,31 @@ class EngineSteps:
             "used_bytes": result.used_bytes,
             "stored_size": output.tell(),
             "hash": result.fingerprint,
+        }
+
+    def _verify(self, step: VerifyImage, token: CancelToken, reporter: Reporter) -> Facts:
+        if self._plan.kind == "backup":
+            _forget_cached(step.image)
+        with _recorded(step.image, "hashes"):
+            result = verify_image(
+                step.image,
+                self._secrets,
+                own_only=step.own_only,
+                token=token,
+                progress=reporter.progress,
+                notify=reporter.message,
+            )
+        return {"image": step.image, "verified": True, "verified_bytes": result.checked_bytes}
+
+    def _mount(self, step: MountImage, token: CancelToken, reporter: Reporter) -> Facts:
+        with _recorded(step.image, "mounts"), Chain(step.image, self._secrets) as chain, ExitStack() as stack:
+            source = stack.enter_context(FileSource(step.source.path)) if step.source else None
+            proof = prove_mounts(chain, source=source, token=token, progress=reporter.progress, notify=reporter.message)
+        return {
+            "image": step.image,
+            "checked_volumes": sum(volume.checked for volume in proof.volumes),
+            "mounted_volumes": sum(volume.mounted for volume in proof.volumes),
+            "files_read": sum(volume.files_read for volume in proof.volumes),
         }
 
     def _open(self, image: str, target: str) -> Deployment:

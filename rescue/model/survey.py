@@ -45,6 +45,21 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class BegunImage:
+    """An unfinished image: ``stored`` bytes of its file are whole, and hold the first ``done`` bytes of the disk.
+
+    ``parent`` is the fingerprint of the image that it is made upon (zeros for a full one).
+    """
+
+    name: str
+    kind: str
+    encrypted: bool
+    parent: str
+    stored: int
+    done: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChainLink:
     """Another image that an image needs: ``data_bytes`` of the disk are in it. ``name`` is what its file was called."""
 
@@ -71,6 +86,10 @@ class ImageSummary:
     volumes: tuple[Volume, ...] = ()
     used_bytes: int = 0
     fingerprint: str = ""  # BLAKE3 (hex) of the manifest
+    health: str = ""  # what was proved of it so far: "proved 2026-11-22", "verified …" (its hashes), "never checked", "FAILED"
+    encrypted: bool = False
+    locked: bool = False  # encrypted, and not opened: only what the header says is known
+    bad_bytes: int = 0  # that the source could not give
     own_bytes: int = 0  # of the disk's data, those in this file
     chain: tuple[ChainLink, ...] = ()  # the other images that it needs
     parent: str = ""  # UUID of the image that it was made upon

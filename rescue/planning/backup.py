@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from rescue.errors import RefusedError, UsageError
-from rescue.model.plan import CaptureDisk, Plan, Step, VerifyImage
-from rescue.model.survey import DiskSurvey, ImageSummary
+from rescue.model.plan import CaptureDisk, MountImage, Plan, Step, VerifyImage
+from rescue.model.survey import BegunImage, DiskSurvey, ImageSummary
 from rescue.planning.names import OTHER_SUFFIX, SUFFIX, default_name, with_suffix
 from rescue.planning.parent import choose_parent
 from rescue.planning.request import BackupRequest
-from rescue.planning.verify import when
+from rescue.planning.verify import OPEN, OPENING, when
 from rescue.planning.words import disk_words, plain, whole_warnings
 from rescue.stores.names import check_split
 from rescue.system.joined import MAX_PARTS
@@ -33,6 +34,7 @@ class StoreFacts:
     filesystem: str = ""  # the kernel's word: "vfat", "ext4"
     disks: tuple[str, ...] = ()  # paths of the disks that hold it
     images: tuple[ImageSummary, ...] = ()
+    begun: tuple[BegunImage, ...] = ()  # unfinished ones of this disk
 
 
 def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *, host: str, today: datetime.date) -> Plan:
@@ -50,9 +52,13 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
             f"{store.folder} is on {disk_words(disk)}, the disk that is to be backed up.", "Choose a folder on another disk."
         )
     kind, parent = choose_parent(survey, store.images, request, store.folder)
-    suffix = SUFFIX if kind == "full" else OTHER_SUFFIX
+    suffix = SUFFIX if kind == "full" and not request.encrypt else OTHER_SUFFIX
     taken = set(store.names) | set(store.busy)
-    name = with_suffix(request.name, suffix) if request.name else default_name(disk, host, today, taken, suffix)
+    begun = _begun(store, kind, parent, request)
+    if request.name:
+        name = with_suffix(request.name, suffix)
+    else:
+        name = begun.name if begun else default_name(disk, host, today, taken, suffix)
     if name in store.names:
         raise RefusedError(f"{store.folder}/{name} exists already.", "Choose another name; images are never overwritten.")
     if name in store.busy:
@@ -72,12 +78,19 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
             split=split,
             kind=kind,
             parent=parent.path if parent else "",
+            holds=_needed(store.images, parent) if parent else (),
+            encrypt=request.encrypt,
         )
     ]
     sentences = [
         f"Read {disk_words(disk)}: {human_size(used)} to keep. Nothing on it is changed.",
-        f"Write the {kind} image {name} into {store.folder} ({human_size(store.free_bytes)} free).",
+        f"Write the {'encrypted ' if request.encrypt else ''}{kind} image {name} into {store.folder}"
+        f" ({human_size(store.free_bytes)} free).",
     ]
+    if begun is not None and begun.name == name:
+        sentences.append(
+            f"Go on with it where it was interrupted. {human_size(begun.stored)} are written; they are compared first."
+        )
     if parent is not None:
         sentences.append(
             f"Store only what has changed since {plain(parent.name)} ({when(parent.created)}), which it needs from then on."
@@ -89,16 +102,39 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         )
     if request.verify:
         steps.append(VerifyImage(title="Check the image", image=f"{store.folder}/{name}", own_only=parent is not None))
-        sentences.append("Read the image again and check every hash in it.")
+        steps.append(MountImage(title=OPEN, image=f"{store.folder}/{name}", source=disk))
+        sentences += ["Read the image again and check every hash in it.", OPENING]
     return Plan(
         kind="backup",
         steps=tuple(steps),
         sentences=tuple(sentences),
-        warnings=_warnings(survey, store, used, split, request.verify),
+        warnings=(*_warnings(survey, store, used, split, request.verify), *_lock_warnings(store, kind, request)),
         command=_command(disk.path, store.folder, request),
         source=disk,
         estimated_bytes=used * (2 if request.verify else 1),
     )
+
+
+def _begun(store: StoreFacts, kind: str, parent: ImageSummary | None, request: BackupRequest) -> BegunImage | None:
+    """An unfinished image that is what is asked for."""
+    above = parent.fingerprint if parent else ""
+    name = request.name
+    return next(
+        (
+            image
+            for image in store.begun
+            if (image.kind, image.encrypted) == (kind, request.encrypt)
+            and image.parent.strip("0") == above.strip("0")
+            and (not name or with_suffix(name, SUFFIX if image.name.endswith(SUFFIX) else OTHER_SUFFIX) == image.name)
+        ),
+        None,
+    )
+
+
+def _needed(images: Sequence[ImageSummary], parent: ImageSummary) -> tuple[str, ...]:
+    """The names of an image and of all that it needs."""
+    uuids = {parent.uuid, *(link.uuid for link in parent.chain)}
+    return tuple(image.name for image in images if image.uuid in uuids)
 
 
 def _split(store: StoreFacts, request: BackupRequest) -> int:
@@ -117,7 +153,7 @@ def _warnings(survey: DiskSurvey, store: StoreFacts, used: int, split: int, veri
     if store.free_bytes < used:
         warnings.append(
             f"{store.folder} has {human_size(store.free_bytes)} free for {human_size(used)} of data: it is enough only if the"
-            " data can be compressed that far. If not, the backup stops and removes what it wrote."
+            " data can be compressed that far. If not, the backup stops; it can go on when there is more room."
         )
     if split and used > split * MAX_PARTS:
         warnings.append(
@@ -129,8 +165,18 @@ def _warnings(survey: DiskSurvey, store: StoreFacts, used: int, split: int, veri
     return tuple(warnings)
 
 
+def _lock_warnings(store: StoreFacts, kind: str, request: BackupRequest) -> list[str]:
+    locked = sum(image.locked for image in store.images)
+    if not (request.encrypt and kind == "full" and locked):
+        return []
+    one = "An encrypted image" if locked == 1 else f"{locked} encrypted images"
+    return [f"{one} in {store.folder} cannot be opened with this passphrase or key, so nothing is built upon it."]
+
+
 def _command(source: str, folder: str, request: BackupRequest) -> tuple[str, ...]:
     command = ["rescue", "backup", source, folder]
+    if request.encrypt:
+        command.append("--encrypt")
     if request.kind:
         command += ["--kind", request.kind]
     if request.parent:

@@ -28,7 +28,7 @@ class FileFacts:
 
 
 def plan_export(image: ImageSummary, file: FileFacts, format_: str = "") -> Plan:
-    """Write the disk in the image to a new file, without ``format_`` by its suffix. Raises UsageError, RefusedError, as usable."""
+    """Write the disk in the image to a new file, without ``format_`` by its suffix. Raises UsageError, RefusedError."""
     disk = usable(image)
     chosen = _SUFFIXES.get(format_ and f".{format_}", _SUFFIXES.get(file.suffix))
     if chosen is None:

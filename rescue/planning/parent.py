@@ -41,7 +41,9 @@ def choose_parent(
         return "full", None
     if request.parent not in ("", "auto"):
         return request.kind or "incremental", _named(survey, images, request, folder)
-    whole = [image for image in images if not image.problem and is_same_disk(image, survey)]
+    whole = [
+        image for image in images if not image.problem and image.encrypted == request.encrypt and is_same_disk(image, survey)
+    ]
     if request.kind == "differential":
         # Upon the newest full image; what a differential points into is that alone.
         whole = [image for image in whole if image.kind == "full"]
@@ -65,6 +67,11 @@ def _named(survey: DiskSurvey, images: Sequence[ImageSummary], request: BackupRe
         )
     if found.problem:
         raise RefusedError(f"{plain(found.name)} cannot be made the base of an image. {found.problem}")
+    if found.encrypted != request.encrypt:
+        raise RefusedError(
+            f"{plain(found.name)} is {'' if found.encrypted else 'not '}encrypted: what is made upon it has to be the same.",
+            "Give --encrypt as well." if found.encrypted else "Make a full backup with --encrypt.",
+        )
     if not is_same_disk(found, survey):
         raise RefusedError(f"{plain(found.name)} is an image of another disk than {survey.disk.title}.", "Make a full backup.")
     return found

@@ -17,6 +17,7 @@ class BackupRequest:
     kind: Literal["", "full", "incremental", "differential"] = (
         ""  # "": incremental where the store holds a whole chain of the disk
     )
+    encrypt: bool = False
     parent: str = ""  # path or name of the image to build upon; "" or "auto": the newest of this disk
     split: int = 0  # bytes of the parts that the image is cut into; 0: cut it only where the file system needs it
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rescue.errors import CredentialError, DamagedError, FormatError, RefusedError, UsageError
 from rescue.model.disk import Disk
-from rescue.model.plan import CompareDisk, Plan, Step, VerifyImage
+from rescue.model.plan import CompareDisk, MountImage, Plan, Step, VerifyImage
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.planning.words import plain
 from rescue.units import human_size
+
+OPEN: Final = "Open the image and check its file systems"
+OPENING: Final = "Open every file system in the image over a throw-away overlay: check it, mount it, read a sample of its files."
 
 
 def usable(image: ImageSummary) -> Disk:
@@ -42,12 +47,19 @@ def when(created: str) -> str:
     return plain(created[:16].replace("T", " ")) + " UTC" if "T" in created else plain(created)
 
 
-def plan_verify(image: ImageSummary, against: DiskSurvey | None = None) -> Plan:
-    """Read all of an image and check every hash in it; then hold ``against`` against it. Raises as :func:`usable`."""
+def plan_verify(image: ImageSummary, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
+    """Read all of an image and check every hash in it; with ``mount`` open its file systems; then hold ``against`` against it.
+
+    Raises as :func:`usable`; RefusedError when ``against`` cannot hold the same.
+    """
     imaged = usable(image)
     steps: list[Step] = [VerifyImage(title="Check the image", image=image.path)]
     sentences = [f"Read {image_words(image)} and check every hash in it. Nothing is changed."]
     command = ["rescue", "verify", image.path]
+    if mount:
+        steps.append(MountImage(title=OPEN, image=image.path))
+        sentences.append(OPENING)
+        command.append("--mount")
     if against is not None:
         disk = against.disk
         if against.unreadable:

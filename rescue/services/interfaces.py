@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from rescue.images.secrets import Secrets
 from rescue.model.plan import Plan
@@ -88,12 +88,24 @@ class Machine(Protocol):
         """Raises RefusedError: protected, too small by N bytes, sector size differs, holds the image."""
         ...
 
-    def plan_verify(self, image: str, against: DiskSurvey | None = None) -> Plan:
+    def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
         """Raises as :meth:`image`; RefusedError when ``against`` cannot hold the same."""
         ...
 
-    def start(self, plan: Plan, secrets: Secrets | None = None) -> Job:
-        """Run the plan in a process of its own, which outlives this one. ``secrets`` open the images that it works with."""
+    def plan_export(self, image: str, file: str, format_: str = "") -> Plan:
+        """Raises as :meth:`image`; UsageError when the format is not known, RefusedError when the file exists."""
+        ...
+
+    def is_encrypted(self, path: str) -> bool:
+        """Whether this is an image that a passphrase or key opens. Anything else, a missing file included, is not."""
+        ...
+
+    def with_secrets(self, secrets: Secrets) -> Self:
+        """The same machine, with what opens encrypted images; without it, they raise CredentialError."""
+        ...
+
+    def start(self, plan: Plan) -> Job:
+        """Run the plan in a process of its own, which outlives this one; it is given the secrets."""
         ...
 
     def jobs(self) -> list[Job]:

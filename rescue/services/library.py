@@ -6,28 +6,51 @@ import datetime
 from dataclasses import replace
 from pathlib import Path
 
-from rescue.errors import DamagedError, FormatError, RescueError, UnsupportedError
+from rescue.errors import CredentialError, DamagedError, FormatError, RescueError, UnsupportedError
+from rescue.images.begun import read_header
+from rescue.images.crypto import ImageKeys
+from rescue.images.format import Header
 from rescue.images.reader import open_image
+from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.model.survey import ImageSummary
 from rescue.planning.words import plain
 from rescue.stores.folder import FolderStore
+from rescue.system.joined import open_source
 from rescue.units import human_size
 
 # Names under which people expect a disk image: listed even when the content is another.
 _IMAGE_NAMES = (".img.zst", ".rimg", ".img", ".qcow2", ".vmdk", ".vhd", ".vhdx", ".vdi", ".raw", ".wim", ".fsa")
 
 
-def list_images(store: FolderStore) -> list[ImageSummary]:
-    """What is an image, and with its problem what is a damaged one or looks like one; newest first."""
-    found = []
+def list_images(store: FolderStore, secrets: Secrets = NO_SECRETS) -> list[ImageSummary]:
+    """What is an image, and with its problem what is a damaged one or looks like one; newest first.
+
+    Encrypted images that ``secrets`` do not open are there with what their headers say.
+    """
     names = store.names() + [name for name in store.incomplete() if name.lower().endswith(_IMAGE_NAMES)]
-    for name in names:
-        summary = _summary(store, name)
+    headers = {name: _header(store.path(name)) for name in names}
+    keys: dict[str, ImageKeys] = {}
+    found = []
+    # The newest first: an encrypted image holds the keys of those before it, and trying a passphrase takes half a second.
+    for name in sorted(names, key=lambda name: _created(headers[name]), reverse=True):
+        summary = _summary(store, name, headers[name], secrets, keys)
         if summary is not None:
             found.append(summary)
     found = _with_chains_checked(found)
     found += [_clonezilla(path.parent) for path in sorted(store.folder.glob("*/clonezilla-img"))]
     return sorted(found, key=lambda image: (image.created, image.name), reverse=True)
+
+
+def _created(header: Header | None) -> int:
+    return header.created if header else 0
+
+
+def _header(path: Path) -> Header | None:
+    try:
+        with open_source(path) as source:
+            return read_header(source)
+    except RescueError:
+        return None  # what is wrong is found again, and told, when it is opened as an image
 
 
 def _with_chains_checked(images: list[ImageSummary]) -> list[ImageSummary]:
@@ -45,17 +68,39 @@ def _with_chains_checked(images: list[ImageSummary]) -> list[ImageSummary]:
     return checked
 
 
-def _summary(store: FolderStore, name: str) -> ImageSummary | None:
+def _summary(
+    store: FolderStore, name: str, header: Header | None, secrets: Secrets, keys: dict[str, ImageKeys]
+) -> ImageSummary | None:
     path = store.path(name)
     try:
-        with open_image(path) as image:
+        with open_image(path, secrets, keys.get(header.uuid_text) if header else None) as image:
+            for member in image.manifest.chain:
+                if member.keys:
+                    keys[member.uuid] = ImageKeys.from_bytes(bytes.fromhex(member.keys))
             return image.summary()
+    except CredentialError as error:
+        return _locked(store, name, header, error) if header else None
     except (DamagedError, UnsupportedError) as error:
         return _with_problem(store, name, error)
     except FormatError as error:
         return _with_problem(store, name, error) if path.name.lower().endswith(_IMAGE_NAMES) else None
     except RescueError as error:
         return _with_problem(store, name, error)
+
+
+def _locked(store: FolderStore, name: str, header: Header, error: CredentialError) -> ImageSummary:
+    return ImageSummary(
+        path=str(store.path(name)),
+        name=name,
+        stored_size=store.facts(name).size,
+        uuid=header.uuid_text,
+        kind=header.kind.word,
+        created=_time(header.created),
+        encrypted=True,
+        locked=True,
+        problem=plain(error.message),
+        problem_exit_code=error.exit_code,
+    )
 
 
 def _with_problem(store: FolderStore, name: str, error: RescueError) -> ImageSummary:

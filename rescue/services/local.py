@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import os
 import socket
@@ -9,7 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from rescue.devices.kernel import Kernel
 from rescue.devices.open import resolve
@@ -17,9 +18,10 @@ from rescue.devices.protection import protections
 from rescue.devices.udev import list_disks, watch
 from rescue.devices.usage import stands_on
 from rescue.engine.survey import survey_disk
-from rescue.errors import RefusedError, RescueError
+from rescue.errors import RefusedError, RescueError, UsageError
+from rescue.images.begun import read_header
 from rescue.images.chain import open_chain
-from rescue.images.secrets import Secrets
+from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.jobs.folder import jobs_root
 from rescue.jobs.job import list_jobs
 from rescue.jobs.start import start
@@ -28,14 +30,17 @@ from rescue.model.layout import Layout
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
 from rescue.planning.backup import StoreFacts, plan_backup
+from rescue.planning.export import FileFacts, plan_export
 from rescue.planning.request import BackupRequest, RestoreRequest
 from rescue.planning.restore import plan_restore
 from rescue.planning.verify import plan_verify
+from rescue.services.begun import begun_images
 from rescue.services.interfaces import Job
 from rescue.services.library import list_images
 from rescue.services.places import MountedPlace, filesystem_of, find_places
 from rescue.stores.address import local_path
 from rescue.stores.folder import FolderStore
+from rescue.system.joined import open_source
 from rescue.system.run import run
 
 _SURVEY_SECONDS: Final = 30.0  # a dying disk may answer after minutes; the others are shown without it
@@ -44,7 +49,8 @@ _SURVEY_SECONDS: Final = 30.0  # a dying disk may answer after minutes; the othe
 class LocalMachine:
     """The Machine that every face gets outside of tests."""
 
-    def __init__(self, jobs: Path | None = None) -> None:
+    def __init__(self, jobs: Path | None = None, secrets: Secrets = NO_SECRETS) -> None:
+        self._secrets = secrets
         self._jobs = jobs or jobs_root(os.environ, os.geteuid())
         self._kernel = Kernel()
 
@@ -82,12 +88,27 @@ class LocalMachine:
 
     def images(self, folder: Path) -> list[ImageSummary]:
         """See Machine."""
-        return list_images(FolderStore(folder))
+        return list_images(FolderStore(folder), self._secrets)
 
     def image(self, path: str) -> ImageSummary:
         """See Machine."""
-        with open_chain(local_path(path), incomplete=True) as chain:
+        with open_chain(local_path(path), self._secrets, incomplete=True) as chain:
             return chain.summary()
+
+    def is_encrypted(self, path: str) -> bool:
+        """See Machine."""
+        try:
+            with open_source(local_path(path)) as source:
+                header = read_header(source)
+        except RescueError:
+            return False  # what is wrong with it is told when it is opened
+        return header is not None and bool(header.encryption)
+
+    def with_secrets(self, secrets: Secrets) -> Self:
+        """See Machine."""
+        other = copy.copy(self)
+        other._secrets = secrets
+        return other
 
     def plan_backup(self, source: DiskSurvey, store: str, request: BackupRequest) -> Plan:
         """See Machine."""
@@ -102,7 +123,8 @@ class LocalMachine:
             busy=frozenset(folder.names_being_written()),
             filesystem=filesystem_of(folder.folder, self._kernel),
             disks=(*(f"/dev/{name}" for name in devices), *files),
-            images=tuple(list_images(folder)) if request.kind != "full" else (),
+            images=tuple(list_images(folder, self._secrets)) if request.kind != "full" else (),
+            begun=tuple(begun_images(folder, source, self._secrets)),
         )
         return plan_backup(source, facts, request, host=socket.gethostname(), today=datetime.datetime.now().astimezone().date())
 
@@ -122,13 +144,17 @@ class LocalMachine:
             survey.unreadable,
         )
 
-    def plan_verify(self, image: str, against: DiskSurvey | None = None) -> Plan:
+    def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
         """See Machine."""
-        return plan_verify(self.image(image), against)
+        return plan_verify(self.image(image), against, mount=mount)
 
-    def start(self, plan: Plan, secrets: Secrets | None = None) -> Job:
+    def plan_export(self, image: str, file: str, format_: str = "") -> Plan:
         """See Machine."""
-        return start(plan, self._jobs, secrets)
+        return plan_export(self.image(image), _file_facts(file), format_)
+
+    def start(self, plan: Plan) -> Job:
+        """See Machine."""
+        return start(plan, self._jobs, self._secrets)
 
     def jobs(self) -> list[Job]:
         """See Machine."""
@@ -140,6 +166,14 @@ class LocalMachine:
         if "boot=live" not in words:
             raise RefusedError("This computer does not run from the rescue medium.", "Switch it off in its own way.")
         run(["systemctl", action])
+
+
+def _file_facts(file: str) -> FileFacts:
+    path = Path(local_path(file)).absolute()
+    if not path.parent.is_dir():
+        raise UsageError(f"The folder {path.parent} does not exist.")
+    space = os.statvfs(path.parent)
+    return FileFacts(str(path), path.suffix.lower(), os.path.lexists(path), str(path.parent), space.f_bavail * space.f_frsize)
 
 
 def _survey(disk: Disk) -> DiskSurvey:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from rescue.errors import UsageError
 from rescue.images.secrets import Secrets
@@ -16,6 +16,7 @@ from rescue.model.plan import Plan
 from rescue.model.progress import Event, Finished
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
 from rescue.planning.backup import StoreFacts, plan_backup
+from rescue.planning.export import FileFacts, plan_export
 from rescue.planning.restore import plan_restore
 from rescue.planning.verify import plan_verify
 from rescue.services import BackupRequest, Job, RestoreRequest
@@ -111,11 +112,23 @@ class RecordedMachine:
         """See Machine."""
         return plan_restore(self.image(image), target, request)
 
-    def plan_verify(self, image: str, against: DiskSurvey | None = None) -> Plan:
+    def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
         """See Machine."""
-        return plan_verify(self.image(image), against)
+        return plan_verify(self.image(image), against, mount=mount)
 
-    def start(self, plan: Plan, secrets: Secrets | None = None) -> Job:
+    def plan_export(self, image: str, file: str, format_: str = "") -> Plan:
+        """See Machine."""
+        return plan_export(self.image(image), FileFacts(file, Path(file).suffix, False, "/", 1 << 50), format_)
+
+    def is_encrypted(self, path: str) -> bool:
+        """See Machine."""
+        return False
+
+    def with_secrets(self, secrets: Secrets) -> Self:
+        """See Machine."""
+        return self
+
+    def start(self, plan: Plan) -> Job:
         """See Machine."""
         job = RecordedJob(plan, list(self.events), list(self.on_cancel))
         self.started.append(job)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from rescue.errors import RefusedError, RescueError, UsageError
 from rescue.images.secrets import Secrets
@@ -224,7 +224,7 @@ class RecordedMachine:
             estimated_bytes=found.used_bytes * 2,
         )
 
-    def plan_verify(self, image: str, against: DiskSurvey | None = None) -> Plan:
+    def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
         """See Machine."""
         found = self.image(image)
         return Plan(
@@ -235,7 +235,19 @@ class RecordedMachine:
             estimated_bytes=found.stored_size,
         )
 
-    def start(self, plan: Plan, secrets: Secrets | None = None) -> Job:
+    def plan_export(self, image: str, file: str, format_: str = "") -> Plan:
+        """See Machine."""
+        raise NotImplementedError
+
+    def is_encrypted(self, path: str) -> bool:
+        """See Machine."""
+        return False
+
+    def with_secrets(self, secrets: Secrets) -> Self:
+        """See Machine."""
+        return self
+
+    def start(self, plan: Plan) -> Job:
         """See Machine."""
         facts: dict[str, str | int | float | bool | list[str]] = {}
         if plan.kind == "restore":
