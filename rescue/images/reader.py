@@ -151,7 +151,8 @@ class ImageReader(ImageFile):
     def segment_table(self, number: int) -> bytes:
         """The rows of one segment as they are stored, every number bounded. Raises DamagedError, FormatError, SourceReadError."""
         entry = self.manifest.segments[number]
-        table = segment_table(self.read_segment(entry), self.header, number, entry)
+        payload = self.cipher.open_meta(self.read_segment(entry), SealedKind.SEGMENT, entry.offset)
+        table = segment_table(payload, self.header, number, entry)
         if not frames_are_within(table, self._limits):
             raise FormatError(f"{self.path}: part {number} of its index points outside of the file.")
         return table

@@ -62,8 +62,8 @@ def _what_is_left(step: CaptureDisk) -> str:
     if left is None:
         return "The incomplete image was removed."
     return (
-        f"What was written is kept ({human_size(left.size)}, {step.store}/{step.name}.partial): run the same command again to go on"
-        " with it."
+        f"What was written is kept ({human_size(left.size)}, {step.store}/{step.name}.partial): run the same command again to"
+        " go on with it."
     )
 
 
