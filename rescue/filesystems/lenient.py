@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rescue.errors import SourceReadError
 from rescue.model.extents import ExtentMap
 from rescue.model.source import Source, check_range
+
+_MANY: Final = 100_000
 
 
 class LenientSource:
@@ -46,28 +50,39 @@ class LenientSource:
             return bytes(length)
 
 
+class Touches:
+    """Which parts of ``bad`` were asked for. ``count`` grows with each touch."""
+
+    def __init__(self, bad: ExtentMap) -> None:
+        self._bad = bad
+        self._found: list[tuple[int, int]] = []
+        self.count = 0
+
+    def note(self, start: int, end: int) -> None:
+        """Take in that ``[start, end)`` was asked for."""
+        before = len(self._found)
+        self._found.extend(self._bad.overlapping(start, end))
+        self.count += len(self._found) - before
+        if len(self._found) > _MANY and len(self._found) > 4 * len(self._bad):
+            self._found = list(ExtentMap(self._found))  # a hostile volume can lead to the same place for ever
+
+    @property
+    def extents(self) -> ExtentMap:
+        """The parts of ``bad`` that were asked for."""
+        return ExtentMap(self._found)
+
+
 class Witness:
     """A Source of zeros that notes which parts of ``bad`` are asked for."""
 
     def __init__(self, size: int, bad: ExtentMap) -> None:
         self.size = size
-        self._bad = bad
-        self._touched: list[tuple[int, int]] = []
-
-    @property
-    def touched(self) -> ExtentMap:
-        """The parts of ``bad`` that were asked for."""
-        return ExtentMap(self._touched)
-
-    @property
-    def count(self) -> int:
-        """Grows with each touch."""
-        return len(self._touched)
+        self.touches = Touches(bad)
 
     def pread(self, length: int, offset: int) -> bytes:
         """See Source."""
         check_range(self.size, offset, length)
-        self._touched.extend(self._bad.overlapping(offset, offset + length))
+        self.touches.note(offset, offset + length)
         return bytes(length)
 
     def pread_into(self, buffer: memoryview, offset: int) -> None:

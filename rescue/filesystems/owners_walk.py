@@ -13,10 +13,10 @@ from rescue.errors import FormatError, UnsupportedError
 from rescue.filesystems.files.open import open_tree
 from rescue.filesystems.files.stored import StoredTree, WindowSource
 from rescue.filesystems.files.tree import Entry, Kind
-from rescue.filesystems.lenient import LenientSource, Witness
+from rescue.filesystems.lenient import LenientSource, Touches, Witness
 from rescue.filesystems.ntfs_mft import Mft
 from rescue.filesystems.owned import Owned
-from rescue.model.extents import Extent, ExtentMap
+from rescue.model.extents import ExtentMap
 from rescue.model.volume import Identity
 
 OUT_OF_TIME: Final = "There was not enough time to look at every file."
@@ -28,7 +28,16 @@ def walk_files(volume: LenientSource, identity: Identity, bad: ExtentMap, deadli
     tree = open_tree(volume, identity)
     if not isinstance(tree, StoredTree):
         raise UnsupportedError(f"Where the files of {identity.type} lie cannot be told.")
-    return _Walk(tree, volume, bad).run(deadline, clock)
+    walk = _Walk(tree, volume, bad, deadline, clock)
+    try:
+        walk.run()
+    except _OutOfTimeError:
+        return walk.owned(OUT_OF_TIME)
+    return walk.owned()
+
+
+class _OutOfTimeError(Exception):
+    """The time that was given is over."""
 
 
 class _Structures(WindowSource):
@@ -36,27 +45,20 @@ class _Structures(WindowSource):
 
     def __init__(self, volume: LenientSource, bad: ExtentMap) -> None:
         super().__init__(volume)
-        self._bad = bad
-        self._touched: list[Extent] = []
-
-    @property
-    def touched(self) -> ExtentMap:
-        """The damaged parts that were asked for."""
-        return ExtentMap(self._touched)
-
-    @property
-    def count(self) -> int:
-        """Grows with each touch."""
-        return len(self._touched)
+        self.touches = Touches(bad)
 
     def pread(self, length: int, offset: int) -> bytes:
         """See Source."""
-        self._touched.extend(self._bad.overlapping(offset, offset + length))
+        self.touches.note(offset, offset + length)
         return super().pread(length, offset)
 
 
 class _Walk:
-    def __init__(self, tree: StoredTree[Any], volume: LenientSource, bad: ExtentMap) -> None:
+    def __init__(
+        self, tree: StoredTree[Any], volume: LenientSource, bad: ExtentMap, deadline: float, clock: Callable[[], float]
+    ) -> None:
+        self._deadline = deadline
+        self._clock = clock
         self._tree = tree
         self._bad = bad
         self._content = Witness(volume.size, bad)
@@ -68,15 +70,15 @@ class _Walk:
         self._names: set[str] = set()
         self._complete = True
 
-    def run(self, deadline: float, clock: Callable[[], float]) -> Owned:
+    def run(self) -> None:
         """Walk from the root, breadth first."""
         root = self._tree.root()
         pending, seen = deque([root]), {root.inode}
         while pending:
             folder = pending.popleft()
             for name, ref in self._listed(folder):
-                if clock() >= deadline:
-                    return self._owned(False, OUT_OF_TIME)
+                if self._clock() >= self._deadline:
+                    raise _OutOfTimeError
                 child = self._loaded(folder, name, ref)
                 if child is None:
                     continue
@@ -85,28 +87,30 @@ class _Walk:
                 elif child.inode not in seen:
                     seen.add(child.inode)
                     pending.append(child)
-        return self._owned(self._complete, *(() if self._complete else (DAMAGED_FOLDERS,)))
 
-    def _owned(self, complete: bool, *notes: str) -> Owned:
-        structures = self._structures.touched.union(self._mft.intersection(self._bad))
-        return Owned(frozenset(self._names), self._content.touched, structures, complete, notes)
+    def owned(self, *notes: str) -> Owned:
+        """What was found so far."""
+        if not self._complete:
+            notes = (*notes, DAMAGED_FOLDERS)
+        structures = self._structures.touches.extents.union(self._mft.intersection(self._bad))
+        return Owned(frozenset(self._names), self._content.touches.extents, structures, not notes, notes)
 
     def _listed(self, folder: Entry) -> list[tuple[str, Any]]:
         """What a folder holds. Zeros in a folder are the end of it on FAT: so a touch tells that it is damaged, too."""
-        before = self._structures.count
+        before = self._structures.touches.count
         found: list[tuple[str, Any]] = []
         try:
             found.extend(self._tree.names(folder))
         except FormatError:
             self._lost(folder.path)
         else:
-            if self._structures.count > before:
+            if self._structures.touches.count > before:
                 self._lost(folder.path)
         return found
 
     def _loaded(self, folder: Entry, name: str, ref: object) -> Entry | None:
         path = f"{folder.path}/{name}" if folder.path else name
-        before = self._structures.count
+        before = self._structures.touches.count
         entry: Entry | None
         try:
             entry = self._tree.load(name, path, ref)
@@ -114,7 +118,7 @@ class _Walk:
             entry = None
             # What it is, a file or a folder, is lost with it.
             self._complete = False
-        if entry is None or self._structures.count > before:
+        if entry is None or self._structures.touches.count > before:
             self._names.add("/" + path)
         return entry
 
@@ -123,18 +127,19 @@ class _Walk:
         self._complete = False
 
     def _look_at(self, entry: Entry) -> None:
-        before = self._content.count + self._structures.count
+        before = self._content.touches.count + self._structures.touches.count
         broken = False
         try:
             if entry.kind is Kind.FILE:
                 for _ in self._tree.content(entry):
-                    pass
+                    if self._clock() >= self._deadline:
+                        raise _OutOfTimeError
             elif entry.kind is Kind.LINK:
                 self._tree.readlink(entry)
         except FormatError:
             broken = True
-        if broken and self._structures.count == 0 and not self._mft:
+        if broken and self._structures.touches.count == 0 and not self._mft:
             broken = False  # it was so before the damage
-        if broken or self._content.count + self._structures.count > before:
+        if broken or self._content.touches.count + self._structures.touches.count > before:
             self._names.add("/" + entry.path)
             self._complete = self._complete and not broken

@@ -111,8 +111,12 @@ def test_an_unreadable_place_that_was_not_known_reads_as_zeros() -> None:
 def test_a_witness_notes_only_what_is_bad() -> None:
     witness = Witness(100, ExtentMap([(10, 20), (30, 40)]))
     assert witness.pread(5, 0) == bytes(5)
-    assert witness.count == 0
+    assert witness.touches.count == 0
     buffer = memoryview(bytearray(b"x" * 20))
     witness.pread_into(buffer, 15)
     assert bytes(buffer) == bytes(20)
-    assert witness.touched == ExtentMap([(15, 20), (30, 35)])
+    assert witness.touches.extents == ExtentMap([(15, 20), (30, 35)])
+    for _ in range(200_001):
+        witness.touches.note(12, 13)
+    assert witness.touches.count == 200_003
+    assert witness.touches.extents == ExtentMap([(12, 13), (15, 20), (30, 35)])
