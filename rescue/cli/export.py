@@ -7,6 +7,7 @@ import argparse
 from rescue.cli.follow import follow, report
 from rescue.cli.options import Context, add_job, progress_style
 from rescue.cli.review import plan_json, plan_text
+from rescue.cli.secrets import add_secrets, unlocked
 from rescue.planning.export import FORMATS
 
 
@@ -16,13 +17,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("image", metavar="IMAGE", help="path or file: URL of the image")
     parser.add_argument("file", metavar="FILE", help="the new file; its suffix tells the format: .qcow2, .vmdk, .vhdx, …")
     parser.add_argument("--format", choices=FORMATS, default="", help="the format, where the suffix does not tell it")
+    add_secrets(parser)
     add_job(parser)
     parser.set_defaults(command=run)
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, run."""
-    machine = context.machine
+    machine = unlocked(arguments, context, arguments.image)
     plan = machine.plan_export(arguments.image, arguments.file, arguments.format)
     if arguments.dry_run:
         print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)

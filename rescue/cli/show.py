@@ -77,6 +77,7 @@ def image_text(image: ImageSummary) -> list[str]:
         ("Table", _LABELS[image.layout.label] if image.layout else ""),
         ("Size", f"{human_size(image.stored_size)} for {human_size(image.used_bytes)} of data"),
         ("Needs", ", ".join(plain(link.name) for link in image.chain)),
+        ("Health", image.health),
         ("Problem", image.problem),
         ("UUID", image.uuid),
         ("Hash", image.fingerprint),
@@ -88,19 +89,21 @@ def image_text(image: ImageSummary) -> list[str]:
 
 
 def list_text(images: Sequence[ImageSummary]) -> list[str]:
-    """Many images, one a line; what is wrong with one is said below it."""
+    """Many images, one a line; what was proved of it, and what is wrong with it, is said below it."""
     head = ("MADE (UTC)", "KIND", "DISK", "IMAGE", "NAME")
     rows = [head]
     for image in images:
         made = when(image.created).removesuffix(" UTC") if image.created else "-"
         size = human_size(image.disk.size) if image.disk else "-"
-        rows.append((made, image.kind if image.disk else "-", size, human_size(image.stored_size), plain(image.name)))
+        kind = image.kind if image.disk else "-"
+        rows.append((made, kind, size, human_size(image.stored_size), plain(image.name)))
     lines = table(rows, right=(2, 3))
     shown = lines[:1]
     for line, image in zip(lines[1:], images, strict=True):
         shown.append(line)
-        if image.comment:
-            shown.append(f"    {plain(image.comment)}")
+        below = "; ".join(text for text in (image.health, plain(image.comment)) if text)
+        if below:
+            shown.append(f"    {below}")
         if image.problem:
             shown.append(f"    {image.problem}")
     return shown
@@ -186,6 +189,7 @@ def image_json(image: ImageSummary) -> dict[str, Any]:
         "host": image.host,
         "used": image.used_bytes,
         "hash": image.fingerprint,
+        "health": image.health,
         "problem": image.problem,
         "disk": disk_json(image.disk) if image.disk else None,
         "content": content_json(image.layout, image.volumes) if image.layout else None,

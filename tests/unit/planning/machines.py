@@ -55,6 +55,7 @@ IMAGE = ImageSummary(
     volumes=VOLUMES,
     used_bytes=210 * GIB + 50 * MIB,
     fingerprint="cd" * 32,
+    health="proved 2026-11-22",
 )
 
 

@@ -26,11 +26,12 @@ def plan(store: StoreFacts = STORE, request: BackupRequest | None = None) -> Pla
 
 
 def test_an_image_is_written_and_then_checked() -> None:
-    capture, verify = plan().steps
+    capture, verify, mount = plan().steps
     assert isinstance(capture, CaptureDisk)
     assert isinstance(verify, VerifyImage)
     assert (capture.source, capture.store, capture.name) == (LAPTOP, "/mnt/usb", NAME)
     assert verify.image == f"/mnt/usb/{NAME}"
+    assert mount == MountImage("Open the image and check its file systems", f"/mnt/usb/{NAME}", LAPTOP)
     assert plan().target is None
     assert plan().command == ("rescue", "backup", "/dev/nvme0n1", "/mnt/usb")
 
