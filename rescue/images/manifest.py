@@ -84,7 +84,7 @@ class Manifest(msgspec.Struct, frozen=True):
             raise DamagedError("The image's manifest is damaged.")
         try:
             manifest = msgspec.json.decode(decompress_exactly(payload[12:], length), type=Manifest)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise FormatError(f"The image's manifest does not hold what it must: {error}.") from error
         _check(manifest, header)
         return manifest
