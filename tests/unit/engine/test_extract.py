@@ -66,9 +66,20 @@ class FakeTree:
 _next_inode = iter(range(100, 10_000))
 
 
-def _file(path: str, name: str | None = None, **more: int) -> Entry:
-    fields = {"size": 14, "mode": 0o644, "inode": next(_next_inode)} | more
-    return Entry(path.rsplit("/", 1)[-1] if name is None else name, path, Kind.FILE, **fields)
+def _file(
+    path: str,
+    name: str | None = None,
+    *,
+    size: int = 14,
+    mode: int = 0o644,
+    inode: int = 0,
+    links: int = 1,
+    modified: int = 0,
+    accessed: int = 0,
+) -> Entry:
+    name = path.rsplit("/", 1)[-1] if name is None else name
+    number = inode or next(_next_inode)
+    return Entry(name, path, Kind.FILE, size=size, mode=mode, inode=number, links=links, modified=modified, accessed=accessed)
 
 
 def _folder(path: str, name: str | None = None, inode: int = 0) -> Entry:
@@ -152,14 +163,16 @@ def test_a_folder_in_itself_ends(tmp_path: Path) -> None:
     assert result.failures == 2
 
 
-def test_depth_without_end_is_cut_and_needs_no_stack(tmp_path: Path) -> None:
+def test_depth_without_end_is_cut_and_needs_no_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rescue.engine.extract._DEPTH_LIMIT", 1200)  # more than there are descriptors or stack
+
     class Deep(FakeTree):
         def children(self, entry: Entry) -> Iterator[Entry]:
             yield Entry("d", entry.path + "/d" if entry.path else "d", Kind.FOLDER, mode=0o755, inode=next(_endless))
 
     _endless = iter(range(10**6, 10**7))
     result = _copy(Deep({}), tmp_path / "out")
-    assert result.folders == 4096
+    assert result.folders == 1200
     assert result.failures == 1
     assert not os.path.lexists(tmp_path / "d")
     _flatten(tmp_path / "out")
