@@ -9,7 +9,7 @@ import pytest
 
 from rescue.errors import RefusedError, UsageError
 from rescue.model.disk import Disk
-from rescue.model.plan import CaptureDisk, Plan, VerifyImage
+from rescue.model.plan import CaptureDisk, MountImage, Plan, VerifyImage
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.names import default_name, with_suffix
 from rescue.planning.request import BackupRequest
