@@ -36,21 +36,21 @@ SAMPLE: Final = Limits(seconds=12.0, bytes=256 * MIB)
 _MAP_SECONDS: Final = 20.0
 
 
-class _Mount(NamedTuple):
+class Driver(NamedTuple):
     driver: str
     options: tuple[str, ...]
     tells_blocks: bool = False  # where the blocks of a file are on the volume
 
 
 # nouuid, nologreplay: the same file system may be there a second time, on the source.
-_MOUNTS: Final[dict[str, _Mount]] = {
-    **dict.fromkeys(("ext2", "ext3", "ext4", "ext4dev"), _Mount("ext4", ("ro",), tells_blocks=True)),
-    "xfs": _Mount("xfs", ("ro", "nouuid"), tells_blocks=True),
-    "btrfs": _Mount("btrfs", ("ro", "rescue=nologreplay")),
-    "ntfs": _Mount("ntfs-3g", ("ro",)),
-    "vfat": _Mount("vfat", ("ro",)),
-    "exfat": _Mount("exfat", ("ro",)),
-    "f2fs": _Mount("f2fs", ("ro",)),
+DRIVERS: Final[dict[str, Driver]] = {
+    **dict.fromkeys(("ext2", "ext3", "ext4", "ext4dev"), Driver("ext4", ("ro",), tells_blocks=True)),
+    "xfs": Driver("xfs", ("ro", "nouuid"), tells_blocks=True),
+    "btrfs": Driver("btrfs", ("ro", "rescue=nologreplay")),
+    "ntfs": Driver("ntfs-3g", ("ro",)),
+    "vfat": Driver("vfat", ("ro",)),
+    "exfat": Driver("exfat", ("ro",)),
+    "f2fs": Driver("f2fs", ("ro",)),
 }
 
 
@@ -208,7 +208,7 @@ class _Prover:
 
     @contextmanager
     def _mounted(self, path: str) -> Iterator[Path]:
-        mount = _MOUNTS[self._volume.identity.type]
+        mount = DRIVERS[self._volume.identity.type]
         with (
             tempfile.TemporaryDirectory(prefix="rescue-") as folder,
             mounted(path, Path(folder), mount.driver, mount.options) as root,
@@ -256,7 +256,7 @@ class _Prover:
         return found
 
     def _look_inside(self, path: str, found: _Found) -> None:
-        kept = self._is_kept if _MOUNTS[self._volume.identity.type].tells_blocks and not self._volume.whole_because else None
+        kept = self._is_kept if DRIVERS[self._volume.identity.type].tells_blocks and not self._volume.whole_because else None
         try:
             with self._mounted(path) as root:
                 found.mounted = True

@@ -53,6 +53,12 @@ def in_private_mounts(function: Callable[[], _T]) -> _T:
     return thread.answer[0]
 
 
+def unmount(folder: Path) -> None:
+    """End a mount; one that is in use is taken out of sight, and ends with its last user. Raises ProgramError."""
+    if os.path.ismount(folder) and run(["umount", "--", str(folder)], ok=(0, 32)).code:
+        run(["umount", "--lazy", "--", str(folder)])
+
+
 def _kernel_has(driver: str) -> bool:
     if have("modprobe"):
         run(["modprobe", "--quiet", driver], ok=range(256))
@@ -70,7 +76,7 @@ def mounted(device: str, folder: Path, driver: str, options: Sequence[str]) -> I
         if not have("ntfs-3g"):
             raise UnsupportedError("ntfs-3g is not installed.")
         command = ["ntfs-3g", "-o", f"{joined},no_detach", device, str(folder)]
-        with running(command, lambda: os.path.ismount(folder), end=lambda: run(["umount", str(folder)])):
+        with running(command, lambda: os.path.ismount(folder), end=lambda: unmount(folder)):
             yield folder
         return
     if not _kernel_has(driver):
@@ -83,4 +89,4 @@ def mounted(device: str, folder: Path, driver: str, options: Sequence[str]) -> I
     try:
         yield folder
     finally:
-        run(["umount", "--", str(folder)])
+        unmount(folder)

@@ -1,0 +1,99 @@
+"""The file systems of an image mounted in folders, for people to look into. The image itself is never written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rescue.engine.exports import exported
+from rescue.engine.mounting import DRIVERS, Driver
+from rescue.errors import ProgramError, RefusedError, RescueError, UnsupportedError, UsageError
+from rescue.images.chain import Chain
+from rescue.images.view import ImageView
+from rescue.model.volume import Volume
+from rescue.system.mounts import mounted
+from rescue.system.run import run
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A volume of the image: mounted at ``folder``, or with ``problem`` why it is not."""
+
+    partition: int
+    filesystem: str
+    folder: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What is mounted, and the folder with what holds it."""
+
+    volumes: tuple[Shown, ...]
+    workspace: Path
+
+
+@contextmanager
+def mounted_image(chain: Chain, folder: Path, *, partitions: Collection[int] = (), writable: bool = False) -> Iterator[Inside]:
+    """Mount every file system of the image (or those of ``partitions``) at ``folder/1``, ``folder/2``, …; 0: no partition.
+
+    Each is over an overlay of its own that takes what mounting writes (a journal that is replayed) and, when ``writable``,
+    what people write; it is thrown away. The folders are removed at the end. Raises RefusedError when the folder is not
+    empty or without root, UsageError for a partition that the image does not have; what cannot be mounted is told, not raised.
+    """
+    if os.geteuid() != 0:
+        raise RefusedError("Only root can mount.", "Run it with sudo, or use rescue ls and rescue extract.")
+    volumes = chain.manifest.volumes
+    unknown = sorted(set(partitions) - {volume.partition for volume in volumes})
+    if unknown:
+        known = ", ".join(str(volume.partition) for volume in volumes) or "none"
+        raise UsageError(f"{chain.path} holds no partition {unknown[0]}.", f"It holds: {known}.")
+    made = not folder.exists()
+    folder.mkdir(exist_ok=True)
+    try:
+        if any(folder.iterdir()):
+            raise RefusedError(f"{folder} is not empty.", "Name an empty or a new folder.")
+        with exported(ImageView(chain)) as export, ExitStack() as stack:
+
+            def show(volume: Volume) -> Shown:
+                driver = DRIVERS.get(volume.identity.type)
+                what = volume.identity.type or "unknown content"
+                if driver is None:
+                    return Shown(volume.partition, what, problem=f"There is no file system to mount ({what}).")
+                with ExitStack() as steps:
+                    point = folder / str(volume.partition)
+                    point.mkdir()
+                    steps.callback(point.rmdir)
+                    try:
+                        socket = steps.enter_context(export.overlay(volume.start, volume.end))
+                        device = steps.enter_context(export.as_device(socket, volume.size))
+                        steps.enter_context(mounted(device, point, driver.driver, _options(driver, device, writable)))
+                    except (ProgramError, UnsupportedError) as error:
+                        return Shown(volume.partition, what, problem=_why(error, lambda: export.error))
+                    stack.enter_context(steps.pop_all())
+                return Shown(volume.partition, what, str(point))
+
+            wanted = [volume for volume in volumes if not partitions or volume.partition in partitions]
+            yield Inside(tuple(show(volume) for volume in wanted), export.socket.parent)
+    finally:
+        if made:
+            folder.rmdir()
+
+
+def _options(driver: Driver, device: str, writable: bool) -> list[str]:
+    if not writable:
+        return list(driver.options)
+    if driver.driver == "btrfs":
+        # The kernel finds the devices of a btrfs by its UUID, and must never take the source for the overlay.
+        run(["btrfstune", "-f", "-m", device])
+        return ["rw"]
+    return ["rw", *(option for option in driver.options if option != "ro")]
+
+
+def _why(error: RescueError, behind: Callable[[], RescueError | None]) -> str:
+    """What a program said, and what was really wrong when the image could not be read."""
+    cause = behind()
+    return f"{error.message} {cause.message}" if cause else error.message
