@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from rescue.model.disk import Disk
-from rescue.model.plan import Plan, VerifyImage
+from rescue.model.plan import ExportImage, Plan, VerifyImage
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.model.volume import Volume
 from rescue.planning.words import content_words, plain, role_words
@@ -32,6 +32,10 @@ _FACTS = {
     "stored_size": "Size of the image",
     "verified_bytes": "Read again and compared",
     "read_back_bytes": "Read back and compared",
+    "checked_volumes": "File systems checked",
+    "mounted_volumes": "File systems mounted",
+    "files_read": "Files read in them",
+    "exported": "Exported as",
     "seconds": "Time",
 }
 _ROUGH_RATES = {"usb": (25 * MIB, 120 * MIB), "mmc": (15 * MIB, 60 * MIB), "nvme": (300 * MIB, 1000 * MIB)}
@@ -165,6 +169,8 @@ def job_words(plan: Plan) -> str:
             return f"Back up {plain(plan.source.title)}"
         case "restore" if plan.target is not None:
             return f"Restore onto {plain(plan.target.title)}"
+        case "export":
+            return "".join(f"Export {plain(s.image.rsplit('/', 1)[-1])}" for s in plan.steps if isinstance(s, ExportImage))
         case _:
             images = [step.image for step in plan.steps if isinstance(step, VerifyImage)]
             return f"Check {plain(images[0].rsplit('/', 1)[-1])}" if images else plain(plan.kind)

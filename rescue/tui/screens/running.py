@@ -10,7 +10,17 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from rescue.model.plan import CaptureDisk, DeployImage, Plan, ReadBack, VerifyImage, WipeTarget, WriteTable
+from rescue.model.plan import (
+    CaptureDisk,
+    DeployImage,
+    ExportImage,
+    MountImage,
+    Plan,
+    ReadBack,
+    VerifyImage,
+    WipeTarget,
+    WriteTable,
+)
 from rescue.planning.words import plain
 from rescue.tui.describe import job_words, used_of
 from rescue.tui.dialogs import Question
@@ -23,7 +33,7 @@ from rescue.tui.widgets.graph import RateGraph, bar
 from rescue.tui.widgets.lines import Line, Lines
 from rescue.units import human_duration, human_rate
 
-_HEADINGS = {"backup": "Backing up", "restore": "Restoring", "verify": "Checking an image"}
+_HEADINGS = {"backup": "Backing up", "restore": "Restoring", "verify": "Checking an image", "export": "Exporting an image"}
 
 
 def consequence(plan: Plan, index: int) -> str:
@@ -39,6 +49,10 @@ def consequence(plan: Plan, index: int) -> str:
             )
         case ReadBack():
             return "The disk is written completely, but it is then not proved that it was written right."
+        case ExportImage():
+            return "The unfinished file is removed. The image stays as it is."
+        case MountImage() if plan.kind == "backup":
+            return "The image is complete and its hashes are right, but it is then not proved that its file systems are."
         case VerifyImage() if plan.kind == "backup":
             return "The image is complete, but it is then not proved that it can be read."
         case _:
