@@ -44,6 +44,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="SIZE",
         help="cut the image into parts of SIZE (700M, 4G); default: only where the file system of DEST needs it",
     )
+    parser.add_argument(
+        "--anew", action="store_true", help="do not go on with a backup that was interrupted: throw away what it left"
+    )
     parser.add_argument("--encrypt", action="store_true", help="encrypt the image; see below for what opens it")
     parser.add_argument("--recovery-key", action="store_true", help="with --encrypt: make a recovery key as well, and print it")
     parser.add_argument("--comment", default="", help="a note that is kept in the image")
@@ -75,6 +78,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         parent=arguments.parent,
         split=arguments.split,
         encrypt=arguments.encrypt,
+        anew=arguments.anew,
     )
     plan = machine.plan_backup(machine.survey_one(arguments.disk), arguments.dest, request)
     if arguments.dry_run:

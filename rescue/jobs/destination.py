@@ -15,12 +15,16 @@ from rescue.stores.writer import StoreWriter
 
 
 class StoreDestination:
-    """A Destination (engine/making.py). A context manager: left without :meth:`commit`, it keeps what can be continued."""
+    """A Destination (engine/making.py). A context manager: left without :meth:`commit`, it keeps what can be continued.
 
-    def __init__(self, store: FolderStore, name: str, split: int) -> None:
+    With ``anew`` it does not go on with what an earlier attempt left; that is thrown away with the first write.
+    """
+
+    def __init__(self, store: FolderStore, name: str, split: int, *, anew: bool = False) -> None:
         self._store = store
         self._name = name
         self._split = split
+        self._anew = anew
         self._left: Partial | None = None
         self._writer: StoreWriter | None = None
         self._secrets = NO_SECRETS
@@ -34,6 +38,8 @@ class StoreDestination:
     def begun(self, secrets: Secrets) -> Begun | None:
         """See Destination."""
         self._secrets = secrets
+        if self._anew:
+            return None
         self._left = self._store.partial(self._name)
         return read_begun(self._left, secrets) if self._left else None
 

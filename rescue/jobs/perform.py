@@ -92,7 +92,7 @@ class EngineSteps:
                 assert_never(step)
 
     def _capture(self, step: CaptureDisk, token: CancelToken, reporter: Reporter) -> Facts:
-        with StoreDestination(FolderStore(step.store), step.name, step.split) as output:
+        with StoreDestination(FolderStore(step.store), step.name, step.split, anew=step.anew) as output:
             output.hold(list(step.holds))
             result = capture_disk(
                 step.source,

@@ -26,6 +26,8 @@ class CaptureDisk(msgspec.Struct, frozen=True, tag="capture-disk"):
     holds: tuple[str, ...] = ()  # names in the store of all images that it may need: they are kept from being removed meanwhile
     encrypt: bool = False
     split: int = 0  # bytes of the parts that it is cut into; 0: it is not cut
+    begun: int = 0  # bytes that an interrupted attempt left of it, and that are gone on with
+    anew: bool = False  # what an interrupted attempt left of it is thrown away
 
 
 class VerifyImage(msgspec.Struct, frozen=True, tag="verify-image"):

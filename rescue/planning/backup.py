@@ -66,6 +66,7 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
             f"Another backup is writing {store.folder}/{name} right now.", "Wait until it has ended, or choose another name."
         )
     used = survey.used_bytes
+    goes_on = begun is not None and begun.name == name and not request.anew
     split = _split(store, request)
     steps: list[Step] = [
         CaptureDisk(
@@ -80,6 +81,8 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
             parent=parent.path if parent else "",
             holds=_needed(store.images, parent) if parent else (),
             encrypt=request.encrypt,
+            begun=begun.stored if goes_on and begun else 0,
+            anew=request.anew,
         )
     ]
     sentences = [
@@ -87,10 +90,12 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         f"Write the {'encrypted ' if request.encrypt else ''}{kind} image {name} into {store.folder}"
         f" ({human_size(store.free_bytes)} free).",
     ]
-    if begun is not None and begun.name == name:
+    if begun is not None and goes_on:
         sentences.append(
             f"Go on with it where it was interrupted. {human_size(begun.stored)} are written; they are compared first."
         )
+    elif begun is not None and begun.name == name:
+        sentences.append(f"Begin it anew: the {human_size(begun.stored)} that an interrupted backup wrote of it are thrown away.")
     if parent is not None:
         sentences.append(
             f"Store only what has changed since {plain(parent.name)} ({when(parent.created)}), which it needs from then on."
@@ -181,6 +186,8 @@ def _command(source: str, folder: str, request: BackupRequest) -> tuple[str, ...
         command += ["--kind", request.kind]
     if request.parent:
         command += ["--parent", request.parent]
+    if request.anew:
+        command.append("--anew")
     if request.split:
         command += ["--split", str(request.split)]
     if request.name:

@@ -10,6 +10,7 @@ import pytest
 from rescue.errors import RefusedError, UsageError
 from rescue.model.disk import Disk
 from rescue.model.plan import CaptureDisk, MountImage, Plan, VerifyImage
+from rescue.model.survey import BegunImage
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.names import default_name, with_suffix
 from rescue.planning.request import BackupRequest
@@ -138,3 +139,29 @@ def test_default_names(disk: Disk, host: str, name: str) -> None:
 @pytest.mark.parametrize("given", ["x", "x.img", "x.zst", "x.img.zst"])
 def test_the_suffix_is_added_once(given: str) -> None:
     assert with_suffix(given) == "x.img.zst"
+
+
+LEFT = BegunImage("mine.img.zst", "full", False, "00" * 32, 12 * GIB, 30 * GIB)
+
+
+def test_an_interrupted_backup_is_gone_on_with_and_the_step_says_so() -> None:
+    made = plan(replace(STORE, begun=(LEFT,)))
+    capture = made.steps[0]
+    assert isinstance(capture, CaptureDisk)
+    assert (capture.name, capture.begun, capture.anew) == ("mine.img.zst", 12 * GIB, False)
+    assert "Go on with it where it was interrupted. 12.0 GiB are written; they are compared first." in made.sentences
+
+
+def test_an_interrupted_backup_can_be_begun_anew() -> None:
+    made = plan(replace(STORE, begun=(LEFT,)), BackupRequest(anew=True))
+    capture = made.steps[0]
+    assert isinstance(capture, CaptureDisk)
+    assert (capture.name, capture.begun, capture.anew) == ("mine.img.zst", 0, True)
+    assert not any("Go on" in sentence for sentence in made.sentences)
+    assert "Begin it anew: the 12.0 GiB that an interrupted backup wrote of it are thrown away." in made.sentences
+    assert "--anew" in made.command
+
+
+def test_another_name_leaves_the_interrupted_backup_alone() -> None:
+    made = plan(replace(STORE, begun=(LEFT,)), BackupRequest(name="other", anew=True))
+    assert not any("thrown away" in sentence for sentence in made.sentences)
