@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -214,7 +215,7 @@ class Folder:
         yield from (path for path in self._found().get(uuid, []) if path != named)
 
     def _what_has_its_name(self, path: Path) -> str:
-        if not path.is_file():
+        if not os.path.isfile(path):  # false also for names that no file can have
             return ""
         return f": the file {path.name} there is another image" if _uuid_of(path) else f": the file {path.name} there is damaged"
 
@@ -234,7 +235,7 @@ class Folder:
 def _uuid_of(path: Path) -> str:
     """The UUID in an image file's header; "" when it is none or cannot be read."""
     try:
-        if not path.is_file():
+        if not os.path.isfile(path):
             return ""
         with path.open("rb") as file:
             head = file.read(SKIPPABLE_HEAD.size + HEADER_SIZE)

@@ -62,7 +62,7 @@ class KnownChunks:
         first = self._count
         self._count += len(rows) // ROW_SIZE
         kept, table, mask = self._rows, self._table, self._mask
-        kept[first * ROW_SIZE : self._count * ROW_SIZE] = rows
+        memoryview(kept)[first * ROW_SIZE : self._count * ROW_SIZE] = rows
         numbers = range(first, self._count)
         for number, (file, digest) in compress(zip(numbers, _HASHES.iter_unpack(rows), strict=True), data_flags(rows)):
             if only is not None and file != only:
