@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.fuzz import campaign
+from bench.mutate import KINDS
 from rescue.engine.deploy import Deployment
 from rescue.errors import RescueError
 from rescue.images.reader import ImageReader
@@ -66,3 +68,15 @@ def test_damaged_images(tmp_path: Path, times: int) -> None:
         assert target.read_bytes() == disk.kept
     assert refused > times * 0.9
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB < GIB
+
+
+@pytest.mark.parametrize("times", [2700, pytest.param(200_000, marks=pytest.mark.long)])
+def test_damaged_chains_behind_right_checksums(times: int) -> None:
+    """In any file of a chain, every part of an image; each case is used, or refused with an error of ours."""
+    outcomes = campaign(times, seed=times)
+    assert outcomes.total() == times
+    for kind in KINDS:
+        came_to = {what for k, what in outcomes if k == kind}
+        assert "used" in came_to, kind  # some damage is to what was not needed, or is none
+        assert came_to & {"DamagedError", "FormatError"}, kind
+    assert outcomes["rows", "FormatError"] > times // 50  # it does reach behind the checksums
