@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable
 from typing import ClassVar, TypeVar
 
+from rich.segment import Segments
+from rich.traceback import Traceback
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -41,7 +43,13 @@ class RescueApp(App[None]):
     CSS_PATH = "app.tcss"
     TITLE = "Rescue"
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "leave", show=False, priority=True)]
+    # Tab has priority, so that the focus is where it belongs before the next key comes: keys may arrive faster than they
+    # travel from a widget up to here.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "leave", show=False, priority=True),
+        Binding("tab", "focus_next", show=False, priority=True),
+        Binding("shift+tab", "focus_previous", show=False, priority=True),
+    ]
 
     class DisksChanged(Message):
         """The machine says that a disk appeared, went or changed."""
@@ -177,9 +185,15 @@ class RescueApp(App[None]):
         return f"▶ {len(running)} jobs running"
 
     def start(
-        self, plan: Plan, opened: OpenedPlace | None, then: Callable[[Follower], None], failed: Callable[[RescueError], None]
+        self,
+        plan: Plan,
+        opened: OpenedPlace | None,
+        then: Callable[[Follower], None],
+        failed: Callable[[RescueError], None],
+        machine: Machine | None = None,
     ) -> None:
-        """Start a job; it keeps its place mounted until it has ended."""
+        """Start a job, on ``machine`` where secrets were given; it keeps its place mounted until it has ended."""
+        on = machine or self.machine
 
         def started(job: Job) -> None:
             follower = Follower(job, self.clock())
@@ -189,7 +203,7 @@ class RescueApp(App[None]):
             self.poll_jobs()
             then(follower)
 
-        self.in_thread(lambda: self.machine.start(plan), started, failed)
+        self.in_thread(lambda: on.start(plan), started, failed)
 
     def open_place(
         self, place: Place, writable: bool, done: Callable[[OpenedPlace], None], failed: Callable[[RescueError], None]
@@ -252,6 +266,12 @@ class RescueApp(App[None]):
     def action_help_quit(self) -> None:
         """Ctrl+C: somebody wants to get out."""
         ask_to_leave(self)
+
+    def _fatal_error(self) -> None:
+        """As Textual's own, without the values of variables: a passphrase may be among them."""
+        trace = Traceback(show_locals=False, width=None)
+        self._exit_renderables.append(Segments(self.console.render(trace, self.console.options)))
+        self._close_messages_no_wait()
 
     def shell(self) -> None:
         """Give the terminal to a shell until it ends."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
-from rescue.services import BackupRequest, Machine
+from rescue.services import BackupRequest, Machine, RestoreRequest
 
 FlowKind = Literal["backup", "restore", "verify"]
 
@@ -42,6 +42,9 @@ class Flow:
     source: DiskSurvey | None = None
     target: DiskSurvey | None = None
     request: BackupRequest = field(default_factory=BackupRequest)
+    restore: RestoreRequest = field(default_factory=RestoreRequest)
+    open_filesystems: bool = True  # of a check: not only the hashes
+    machine: Machine | None = None  # with the secrets that were given on the way; None: none were
     plan: Plan | None = None
 
     @property

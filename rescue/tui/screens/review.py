@@ -18,7 +18,7 @@ from textual.widgets import Input, Static
 from rescue.errors import RescueError
 from rescue.model.plan import Plan
 from rescue.planning.words import plain
-from rescue.services import Machine, RestoreRequest
+from rescue.services import Machine
 from rescue.tui.describe import disk_details, disk_name, rough_duration
 from rescue.tui.flow import Flow
 from rescue.tui.follow import Follower
@@ -40,8 +40,8 @@ def make_plan(machine: Machine, flow: Flow) -> Plan:
     if flow.image is None:
         raise RescueError("No image was chosen.")
     if flow.kind == "restore" and flow.target is not None:
-        return machine.plan_restore(flow.image.path, flow.target, RestoreRequest())
-    return machine.plan_verify(flow.image.path)
+        return machine.plan_restore(flow.image.path, flow.target, flow.restore)
+    return machine.plan_verify(flow.image.path, mount=flow.open_filesystems)
 
 
 def plan_lines(plan: Plan) -> list[Line]:
@@ -124,7 +124,8 @@ class ReviewScreen(RescueScreen):
     def on_mount(self) -> None:
         """Cancel has the focus; the plan is made in a thread."""
         self.query_one("#cancel").focus()
-        machine, flow = self.rescue.machine, self._flow
+        flow = self._flow
+        machine = flow.machine or self.rescue.machine
         self.in_thread(lambda: make_plan(machine, flow), self._planned)
 
     def failed(self, error: RescueError) -> None:
@@ -187,7 +188,7 @@ class ReviewScreen(RescueScreen):
             return
         self._starting = True
         flow = replace(self._flow, plan=self._plan)
-        self.rescue.start(self._plan, flow.opened, self._started, self._not_started)
+        self.rescue.start(self._plan, flow.opened, self._started, self._not_started, flow.machine)
 
     def _started(self, follower: Follower) -> None:
         self.rescue.go_home()

@@ -78,10 +78,19 @@ class Person:
     async def press(self, *keys: str) -> None:
         """Keys, one after the other; each is handled before the next."""
         for key in keys:
-            name = _character_to_key(key) if len(key) == 1 else key
-            character = key if len(key) == 1 else " " if key == "space" else None
-            self.app.post_message(events.Key(name, character))
+            self._send(key)
             await self.settle()
+
+    async def burst(self, *keys: str) -> None:
+        """Keys that arrive all at once, as over a slow line."""
+        for key in keys:
+            self._send(key)
+        await self.settle()
+
+    def _send(self, key: str) -> None:
+        name = _character_to_key(key) if len(key) == 1 else key
+        character = key if len(key) == 1 else " " if key == "space" else None
+        self.app.post_message(events.Key(name, character))
 
     async def type(self, text: str) -> None:
         """Characters."""

@@ -1,0 +1,41 @@
+"""What holds for every screen: where keys go that come fast, and what a crash shows."""
+
+from __future__ import annotations
+
+import pytest
+from textual.widgets import Input
+
+from tests.unit.tui.person import at
+from tests.unit.tui.recorded import Clock, RecordedMachine
+from tests.unit.tui.ways import restore_review
+
+
+async def test_keys_right_after_tab_go_to_the_new_focus(machine: RecordedMachine, clock: Clock) -> None:
+    async with at(machine, clock) as person:
+        await restore_review(person, machine)
+        await person.burst("tab", "7", "r", "0", "p")
+        assert person.app.screen.query_one("#confirmation", Input).value == "7r0p"
+        await person.burst("tab", "enter")
+        assert person.name == "TargetScreen"
+
+
+class ABugError(Exception):
+    """Raised by a widget."""
+
+
+async def test_a_crash_shows_no_values(machine: RecordedMachine, clock: Clock) -> None:
+    def bug() -> None:
+        passphrase = "hunter2" * 2
+        raise ABugError(f"{len(passphrase)} letters")
+
+    with pytest.raises(ABugError):
+        async with at(machine, clock) as person:
+            app = person.app
+            app.call_later(bug)
+            await person.settle()
+    console = app.console
+    with console.capture() as capture:
+        for renderable in app._exit_renderables:
+            console.print(renderable)
+    assert "ABugError" in capture.get()
+    assert "hunter2hunter2" not in capture.get()
