@@ -1,0 +1,100 @@
+"""Which image a new one is made upon, for any folder of images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rescue.errors import RefusedError
+from rescue.model.survey import DiskSurvey, ImageSummary
+from rescue.planning.parent import choose_parent, is_same_disk
+from rescue.planning.request import BackupRequest
+from rescue.units import GIB
+from tests.unit.planning.machines import BLANK_SURVEY, IMAGE, LAPTOP_SURVEY, sized
+
+FOLDER = "/mnt/usb"
+OTHER_GPT = replace(IMAGE, layout=replace(LAPTOP_SURVEY.layout, id="0F3B1E5C-0000-4000-8000-0000000000FF"))
+
+
+def image(number: int, kind: str, problem: bool, other: bool, day: int) -> ImageSummary:
+    """One of a folder."""
+    return replace(
+        OTHER_GPT if other else IMAGE, name=f"{number}.rimg", path=f"{FOLDER}/{number}.rimg", uuid=str(number), kind=kind,
+        created=f"2026-11-{day:02}T00:00:00Z", problem="It is damaged." if problem else "",
+    )  # fmt: skip
+
+
+_ONE = st.tuples(st.sampled_from(["full", "incremental", "differential"]), st.booleans(), st.booleans(), st.integers(1, 28))
+IMAGES = st.lists(_ONE, max_size=8).map(lambda many: [image(number, *one) for number, one in enumerate(many)])
+KINDS = st.sampled_from(["", "full", "incremental", "differential"])
+PARENTS = st.sampled_from(["", "auto", "0.rimg", f"{FOLDER}/1.rimg", "/elsewhere/0.rimg", "nothing"])
+
+
+@given(IMAGES, KINDS, PARENTS)
+def test_the_choice(images: list[ImageSummary], kind: str, parent: str) -> None:
+    request = BackupRequest(kind=kind, parent=parent)  # type: ignore[arg-type]
+    usable = [i for i in images if not i.problem and i.layout == LAPTOP_SURVEY.layout]
+    try:
+        chosen, upon = choose_parent(LAPTOP_SURVEY, images, request, FOLDER)
+    except RefusedError:
+        assert kind != "full"
+        if parent in ("", "auto"):
+            assert kind or parent
+            assert not [i for i in usable if i.kind == "full" or kind != "differential"]
+        else:
+            assert not [i for i in usable if parent in (i.path, i.name)]
+        return
+    assert chosen == (kind or ("incremental" if upon else "full"))
+    assert (upon is None) == (chosen == "full")
+    if upon is None:
+        assert kind == "full" or not usable
+        return
+    assert upon in usable
+    if parent in ("", "auto"):
+        candidates = [i for i in usable if i.kind == "full" or kind != "differential"]
+        assert upon.created == max(i.created for i in candidates)
+    else:
+        assert parent in (upon.path, upon.name)
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        (replace(OTHER_GPT, name="x.rimg", path=f"{FOLDER}/x.rimg"), "image of another disk"),
+        (replace(IMAGE, name="x.rimg", path=f"{FOLDER}/x.rimg", problem="It is damaged."), "cannot be made the base"),
+        (replace(IMAGE, name="y.rimg", path=f"{FOLDER}/y.rimg"), "is not an image in /mnt/usb"),
+    ],
+)
+def test_a_named_parent_that_cannot_be(named: ImageSummary, words: str) -> None:
+    with pytest.raises(RefusedError, match=words) as caught:
+        choose_parent(LAPTOP_SURVEY, [named], BackupRequest(parent=f"{FOLDER}/x.rimg"), FOLDER)
+    assert caught.value.exit_code == 3
+    assert caught.value.hint or named.problem
+
+
+def _with(survey: DiskSurvey, label: str, identity: str, serial: str) -> DiskSurvey:
+    return replace(survey, disk=replace(survey.disk, serial=serial), layout=replace(survey.layout, label=label, id=identity))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("label", "identity", "serial", "bigger", "same"),
+    [
+        ("gpt", "0F3B", "S1", True, True),  # the GUID is enough: the disk may have been cloned to a bigger one
+        ("gpt", "", "S1", False, False),
+        ("dos", "0x1234abcd", "S1", False, True),
+        ("dos", "0x1234abcd", "S1", True, False),
+        ("dos", "0x00000000", "", False, True),  # by name and size, as a file
+        ("none", "", "S1", False, True),
+        ("none", "", "S1", True, False),
+    ],
+)
+def test_the_same_disk(label: str, identity: str, serial: str, bigger: bool, same: bool) -> None:
+    before = _with(BLANK_SURVEY, label, identity, serial)
+    now = sized(before, before.disk.size + GIB) if bigger else before
+    assert is_same_disk(replace(IMAGE, disk=before.disk, layout=before.layout), now) is same
+    other = _with(now, label, identity and "0x0badf00d", "S2")
+    assert not is_same_disk(replace(IMAGE, disk=before.disk, layout=before.layout), other)
+    assert not is_same_disk(replace(IMAGE, disk=None), now)
