@@ -12,7 +12,7 @@ from rescue.engine import delta as module
 from rescue.engine.deploy import Deployment
 from rescue.errors import CancelledError, DamagedError, SourceReadError
 from rescue.images.chain import Chain
-from rescue.images.format import RowKind
+from rescue.images.format import Row, RowKind
 from rescue.model.progress import CancelToken
 from rescue.system.blockfile import FileSink, FileSource
 from rescue.units import MIB
@@ -153,7 +153,7 @@ def test_a_target_with_nothing_right_is_not_read_for_nothing(
     read: list[int] = []
     compare = module.Delta._compare
 
-    def spy(delta: module.Delta, run: list[module.Row], buffer: memoryview) -> list[bool]:
+    def spy(delta: module.Delta, run: list[Row], buffer: memoryview) -> list[bool]:
         read.append(sum(row.length for row in run))
         return compare(delta, run, buffer)
 

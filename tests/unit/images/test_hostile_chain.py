@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import uuid
 from collections.abc import Callable
@@ -18,7 +19,6 @@ from rescue.images.known import KnownChunks
 from rescue.images.segment import ROW_SIZE
 from rescue.services.library import list_images
 from rescue.stores.folder import FolderStore
-from rescue.system import open_files
 from tests.unit.images.days import SIZE, Story, restored, stand_alone, three_days
 
 
@@ -189,12 +189,12 @@ def test_many_missing_files_are_told_in_a_few_words(story: Story) -> None:
 
 
 def test_more_files_than_the_system_lets_be_open(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(open_files.resource, "getrlimit", lambda what: (200, 250))
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (200, 250))
     with pytest.raises(RefusedError, match="this system allows 250"):
         Chain(story.path(1))
     set_to: list[tuple[int, int]] = []
-    monkeypatch.setattr(open_files.resource, "getrlimit", lambda what: (200, 4096))
-    monkeypatch.setattr(open_files.resource, "setrlimit", lambda what, limits: set_to.append(limits))
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (200, 4096))
+    monkeypatch.setattr(resource, "setrlimit", lambda what, limits: set_to.append(limits))
     with Chain(story.path(1)):
         assert set_to == [(257, 4096)]
 
