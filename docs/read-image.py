@@ -54,8 +54,8 @@ class Image:
         check(digest_ok(head[:96], head[96:]) and self.frame_limit <= 64 << 20, "the header is damaged")
         self.uuid = head[48:64]
         count, descriptor, magic = struct.unpack("<IBI", self.read(end - 9, 9))
-        check(magic == SEEK_MAGIC and descriptor == 0, "the end is missing: the image is not complete")
-        tail = self.skippable(end - (8 + 8 * count + 9) - 120, b"RSCUTAIL")
+        check(magic == SEEK_MAGIC and descriptor == 128, "the end is missing: the image is not complete")
+        tail = self.skippable(end - (8 + 12 * count + 9) - 120, b"RSCUTAIL")
         check(tail[16:32] == self.uuid and digest_ok(tail[:80], tail[80:]), "the trailer is damaged")
         self.manifest_offset, self.manifest_length, self.fingerprint = struct.unpack_from("<QQ32s", tail, 32)
 

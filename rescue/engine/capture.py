@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from threading import Lock
 from typing import NamedTuple
 
 from rescue import __version__
 from rescue.devices.table import read_layout
-from rescue.engine.confirm import Confirmation
+from rescue.engine.confirm import Confirmation, Expected
 from rescue.engine.effort import Effort
 from rescue.engine.making import Destination, Making, Start, fitting, new_start
 from rescue.engine.pipeline import Buffers, run_ordered, worker_count
@@ -27,6 +26,7 @@ from rescue.errors import SourceReadError
 from rescue.images.begun import Begun
 from rescue.images.chain import Chain
 from rescue.images.cipher import Cipher, digest_of
+from rescue.images.crypto import ImageKeys
 from rescue.images.format import Kind, RowKind, chunk_size_for
 from rescue.images.known import KnownChunks
 from rescue.images.manifest import Manifest, RawTable, Statistics
@@ -147,19 +147,18 @@ class Capture:
             progress(done, total)
 
         begun = fitting(output.begun(secrets), self._making, self._disk, self._chunk, FRAME_SIZE, self._parent)
+        begun = self._confirmed(begun, stretches(), advance) if begun else None
         start = (
             Start(begun.header, begun.key_area, begun.keys)
             if begun
             else new_start(self._making, self._disk, self._chunk, FRAME_SIZE, created, self._parent, secrets)
         )
-        self._digest = digest_of(start.keys)
+        self._use(start.keys)
         self._is_plain = start.header.is_plain
-        begun = self._confirmed(begun, stretches(), advance) if begun else None
         cipher = Cipher(start.header, start.keys)
         if begun:
             notify(Message("info", f"Going on at {human_size(begun.disk_position)} of the disk: the rest was written before."))
-            pairs = ((entry, begun.rows(number)) for number, entry in enumerate(begun.segments))
-            writer = ImageWriter(output, start.header, cipher, start.key_area, pairs)
+            writer = ImageWriter(output, start.header, cipher, start.key_area, begun)
             output.go_on(begun.length)
         else:
             writer = ImageWriter(output, start.header, cipher, start.key_area)
@@ -189,37 +188,48 @@ class Capture:
         return CaptureResult(start.header.uuid_text, used, writer.stored_size, fingerprint, manifest.volumes)
 
     def _confirmed(self, begun: Begun, stretches: Iterator[Stretch], advance: Callable[[Stretch], None]) -> Begun | None:
-        """What of an earlier attempt is still right: it is read from the disk and hashed once more."""
-        confirmation = Confirmation(begun)
+        """What of an earlier attempt is still right: it is read from the disk, and from the image, and hashed once more."""
+        self._use(begun.keys)
+        confirmation = Confirmation(begun, self._workers)
+        good = 0
 
-        def compare(packed: _Packed) -> None:
-            if not confirmation.agrees(packed.chunks):
+        def look(expected: Expected) -> tuple[Expected, bool]:
+            buffer = self._buffers.lend()
+            try:
+                return expected, confirmation.agrees(expected, self._chunks_of(expected.stretch, buffer), buffer)
+            finally:
+                self._buffers.give_back(buffer)
+
+        def count(looked: tuple[Expected, bool]) -> None:
+            nonlocal good
+            expected, agrees = looked
+            if not agrees:
                 raise _ChangedError
-            advance(packed.stretch)
+            good = expected.segments or good
+            advance(expected.stretch)
 
-        written = takewhile(lambda stretch: stretch.end <= begun.disk_position, stretches)
         with suppress(_ChangedError):
-            run_ordered(written, self._look, compare, workers=self._workers, window=2 * self._workers)
-        return begun.up_to(confirmation.good) if confirmation.good else None
+            run_ordered(confirmation.expected(stretches), look, count, workers=self._workers, window=2 * self._workers)
+        return begun.up_to(good) if good else None
 
-    def _look(self, stretch: Stretch) -> _Packed:
-        """Read and hash only."""
+    def _use(self, keys: ImageKeys | None) -> None:
+        """Hash chunks as an image with these keys does."""
+        self._digest = digest_of(keys)
+        self._zero_hash = {}
+
+    def _chunks_of(self, stretch: Stretch, buffer: memoryview) -> list[Chunk]:
+        """Read and hash a stretch."""
         if not stretch.extents:
-            return _Packed(stretch, b"", [Chunk(RowKind.HOLE, stretch.end - stretch.start)])
-        buffer = self._buffers.lend()
-        try:
-            self._read(stretch, buffer)
-            return _Packed(stretch, b"", self._hash(stretch, buffer))
-        finally:
-            self._buffers.give_back(buffer)
+            return [Chunk(RowKind.HOLE, stretch.end - stretch.start)]
+        self._read(stretch, buffer)
+        return self._hash(stretch, buffer)
 
     def _pack(self, stretch: Stretch) -> _Packed:
         if not stretch.extents:
-            return _Packed(stretch, b"", [Chunk(RowKind.HOLE, stretch.end - stretch.start)])
+            return _Packed(stretch, b"", self._chunks_of(stretch, memoryview(b"")))
         buffer = self._buffers.lend()
         try:
-            self._read(stretch, buffer)
-            chunks = self._hash(stretch, buffer)
+            chunks = self._chunks_of(stretch, buffer)
             if all(chunk.kind is not RowKind.DATA or chunk.known for chunk in chunks):
                 return _Packed(stretch, b"", chunks)
             length = stretch.end - stretch.start if self._is_plain else _gather_new(chunks, buffer)

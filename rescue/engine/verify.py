@@ -11,11 +11,12 @@ from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.engine.stored import Stored, StoredBuffers
 from rescue.errors import DamagedError
 from rescue.images.chain import Chain
-from rescue.images.format import HEADER_SIZE, SKIPPABLE_HEAD, TRAILER_SIZE, Row, zero_frame
-from rescue.images.frames import FrameDecoder, FrameUse, segment_uses
+from rescue.images.format import HEADER_SIZE, SKIPPABLE_HEAD, TRAILER_SIZE, Row, SeekEntry, zero_checksum, zero_frame
+from rescue.images.frames import FrameDecoder, FrameUse, damaged, segment_uses
 from rescue.images.keyslots import KEY_AREA_SIZE
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.images.walk import SegmentWalk
+from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken, Message
 
 
@@ -28,6 +29,13 @@ class VerifyResult:
     checked_bytes: int
     chunks: int
     disk_size: int
+
+
+class _Frame(NamedTuple):
+    """A data frame; ``checksum`` is the one in the seek table, None where a stock decoder does not decode it."""
+
+    use: FrameUse
+    checksum: int | None
 
 
 class _ZeroFrame(NamedTuple):
@@ -61,22 +69,24 @@ def verify_image(
         for _ in range(workers):
             decoders.put(FrameDecoder())
 
-        def load() -> Iterator[tuple[FrameUse, Stored] | _ZeroFrame]:
+        def load() -> Iterator[tuple[_Frame, Stored] | _ZeroFrame]:
             for item in _Walk(image, own_only).items():
                 token.check()
-                yield (item, stored_buffers.read(item)) if isinstance(item, FrameUse) else item
+                yield (item, stored_buffers.read(item.use)) if isinstance(item, _Frame) else item
 
-        def check(loaded: tuple[FrameUse, Stored] | _ZeroFrame) -> FrameUse | None:
+        def check(loaded: tuple[_Frame, Stored] | _ZeroFrame) -> FrameUse | None:
             if isinstance(loaded, _ZeroFrame):
                 zeros = zero_frame(loaded.length)
                 if image.image.source.pread(len(zeros), loaded.offset) != zeros:
                     raise DamagedError(f"{path} is damaged: the zeros at byte {loaded.offset} of the file are none.")
                 return None
-            use, stored = loaded
+            (use, checksum), stored = loaded
             decoder = decoders.get()
             buffer = buffers.lend()
             try:
                 decoder.decode(image, use, stored.frame, buffer)
+                if checksum is not None:
+                    _check_as_stock(image, use, checksum, stored.frame, buffer)
             finally:
                 stored_buffers.give_back(stored)
                 buffers.give_back(buffer)
@@ -108,7 +118,7 @@ class _Walk:
         self._entries = iter(chain.image.seek_entries())
         self._walk = SegmentWalk(chain.header, chain.path, 0)
 
-    def items(self) -> Iterator[FrameUse | _ZeroFrame]:
+    def items(self) -> Iterator[_Frame | _ZeroFrame]:
         """What is to be read and checked, in file order. Raises DamagedError when the frames do not follow each other."""
         image = self._chain.image
         self._skip(HEADER_SIZE)
@@ -117,10 +127,15 @@ class _Walk:
         for number, entry in enumerate(image.manifest.segments):
             own, others = _parted(segment_uses(self._chain.segment_rows(number)))
             for piece in self._walk.frames(own, entry.end):
-                self._expect(piece.stored, piece.content)
-                yield piece.use or _ZeroFrame(piece.offset, piece.content)
+                checksum = self._next(piece.stored, piece.content)
+                if piece.use:
+                    yield _Frame(piece.use, checksum if piece.content else None)
+                elif checksum == zero_checksum(piece.content):
+                    yield _ZeroFrame(piece.offset, piece.content)
+                else:
+                    raise self._walk.wrong()
             if not self._own_only:
-                yield from others
+                yield from (_Frame(use, None) for use in others)
             if entry.offset != self._walk.offset:
                 raise self._walk.wrong()
             self._skip(entry.length)
@@ -134,12 +149,30 @@ class _Walk:
             raise self._walk.wrong()
 
     def _skip(self, payload: int) -> None:
-        self._expect(SKIPPABLE_HEAD.size + payload, 0)
-        self._walk.skip(SKIPPABLE_HEAD.size + payload)
-
-    def _expect(self, stored: int, content: int) -> None:
-        if next(self._entries, None) != (stored, content):
+        stored = SKIPPABLE_HEAD.size + payload
+        if self._next(stored, 0) != SeekEntry(stored).checksum:
             raise self._walk.wrong()
+        self._walk.skip(stored)
+
+    def _next(self, stored: int, content: int) -> int:
+        """The checksum of the next frame, which must have these sizes."""
+        entry = next(self._entries, None)
+        if entry is None or (entry.stored, entry.content) != (stored, content):
+            raise self._walk.wrong()
+        return entry.checksum
+
+
+def _check_as_stock(chain: Chain, use: FrameUse, checksum: int, stored: memoryview, content: memoryview) -> None:
+    """What a stock decoder checks or gives out and no chunk's hash covers: the frame's checksum, and zeros between chunks.
+
+    The checksum is not computed anew (the hashes say more): there are two copies of it, and they must agree.
+    """
+    if int.from_bytes(stored[-4:], "little") != checksum:
+        raise damaged(chain, use.chunks[0], "have a damaged checksum")
+    covered = ExtentMap((chunk.in_frame, chunk.in_frame + chunk.length) for chunk in use.chunks)
+    for gap in covered.complement(use.content):
+        if chain.digest(content[gap.start : gap.end]) != chain.digest(bytes(gap.length)):
+            raise damaged(chain, use.chunks[0], "are followed by something that is not zeros")
 
 
 def _parted(uses: Iterable[FrameUse | Row]) -> tuple[list[FrameUse], list[FrameUse]]:

@@ -39,9 +39,19 @@ class Begun:
         plain = Cipher(self.header, self.keys).open_meta(payload, SealedKind.SEGMENT, entry.offset)
         return list(unpack_segment(plain, self.header, number, entry))
 
+    def checksum(self, end: int) -> int:
+        """The last four bytes before ``end`` of the file: the checksum of the frame that ends there."""
+        return int.from_bytes(self.source.pread(4, end - 4), "little")
+
     def up_to(self, count: int) -> Begun:
         """The same with its first ``count`` segments only."""
         return Begun(self.source, self.header, self.key_area, self.keys, self.segments[:count])
+
+    @property
+    def preamble(self) -> int:
+        """Bytes of the file before its first data."""
+        head = 2 * SKIPPABLE_HEAD.size + len(self.key_area) if self.key_area else SKIPPABLE_HEAD.size
+        return head + HEADER_SIZE
 
     @property
     def length(self) -> int:
@@ -81,15 +91,27 @@ def read_begun(source: Source, secrets: Secrets = NO_SECRETS) -> Begun | None:
     if header.encryption:
         try:
             area = read_key_area(source)
+            keys, key_area = area.open(secrets), area.pack()
         except (DamagedError, FormatError):
             return None
-        keys, key_area = area.open(secrets), area.pack()
     cipher = Cipher(header, keys)
+    # What only looks like segments cannot be larger than the file all together, unless somebody made it so.
+    budget = source.size + _MAX_SEGMENT
+    dead: set[int] = set()
     for offset in _candidates(source):
-        segments = _trace(source, header, cipher, offset)
+        segments = _trace(source, header, cipher, offset, dead)
         if segments:
             return Begun(source, header, key_area, keys, segments)
+        budget -= _declared_length(source, offset)
+        if budget < 0:
+            return None
     return None
+
+
+def _declared_length(source: Source, offset: int) -> int:
+    """What looking at a candidate costs, in bytes."""
+    head = source.pread(SKIPPABLE_HEAD.size, offset)
+    return SKIPPABLE_HEAD.size + min(int(SKIPPABLE_HEAD.unpack(head)[1]), source.size - offset)
 
 
 def _candidates(source: Source) -> Iterator[int]:
@@ -103,11 +125,15 @@ def _candidates(source: Source) -> Iterator[int]:
             found = window.rfind(TAG_SEGMENT, 0, found + len(TAG_SEGMENT) - 1)
 
 
-def _trace(source: Source, header: Header, cipher: Cipher, offset: int) -> tuple[SegmentEntry, ...]:
-    """The segments from the first up to that at ``offset``, if all of them are whole; else none."""
+def _trace(source: Source, header: Header, cipher: Cipher, offset: int, dead: set[int]) -> tuple[SegmentEntry, ...]:
+    """The segments from the first up to that at ``offset``, if all of them are whole; else none.
+
+    ``dead`` are the offsets from which no way leads to the first one: none is gone twice.
+    """
     found: list[SegmentEntry] = []
     following: SegmentHead | None = None
-    while True:
+    while offset not in dead:
+        dead.add(offset)
         head, entry = _segment(source, header, cipher, offset) or (None, None)
         if head is None or entry is None:
             return ()
@@ -119,6 +145,7 @@ def _trace(source: Source, header: Header, cipher: Cipher, offset: int) -> tuple
         if not 0 < head.previous < offset:
             return ()
         following, offset = head, head.previous
+    return ()
 
 
 def _segment(source: Source, header: Header, cipher: Cipher, offset: int) -> tuple[SegmentHead, SegmentEntry] | None:

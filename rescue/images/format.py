@@ -10,6 +10,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+import xxhash
 import zstandard
 from blake3 import blake3
 
@@ -37,7 +38,8 @@ MAX_FILES: Final = 1 << 16  # that one index can point into
 
 _HEADER = struct.Struct("<8sHHBBHIIIIQQ16s32s32s")
 _TRAILER = struct.Struct("<8sQ16sQQ32s32s")
-_SEEK_ENTRY = struct.Struct("<II")
+_SEEK_ENTRY = struct.Struct("<III")
+_SEEK_CHECKSUMS: Final = 0x80
 _SEEK_FOOTER = struct.Struct("<IBI")
 HEADER_SIZE: Final = _HEADER.size
 TRAILER_SIZE: Final = _TRAILER.size
@@ -217,24 +219,43 @@ class Trailer:
         return Trailer(uuid, offset, length, digest)
 
 
-def pack_seek_table(entries: Iterable[tuple[int, int]]) -> bytes:
-    """The seek table as a whole skippable frame, from (compressed, decompressed) sizes (section 8)."""
+class SeekEntry(NamedTuple):
+    """A frame as the seek table has it: bytes in the file, bytes and checksum of what a stock decoder makes of it."""
+
+    stored: int
+    content: int = 0
+    checksum: int = 0x51D8E999  # of nothing, which is what skippable frames are to a decoder
+
+
+@lru_cache(maxsize=16)
+def zero_checksum(length: int) -> int:
+    """The checksum of ``length`` zeros: the low half of XXH64, as at the end of a frame and in the seek table."""
+    hasher = xxhash.xxh64()
+    piece = bytes(min(length, MIB))
+    for _ in range(length // MIB):
+        hasher.update(piece)
+    hasher.update(piece[: length % MIB])
+    return hasher.intdigest() & 0xFFFFFFFF
+
+
+def pack_seek_table(entries: Iterable[SeekEntry]) -> bytes:
+    """The seek table as a whole skippable frame (section 8)."""
     table = b"".join(_SEEK_ENTRY.pack(*entry) for entry in entries)
-    footer = _SEEK_FOOTER.pack(len(table) // _SEEK_ENTRY.size, 0, SEEK_FOOTER_MAGIC)
+    footer = _SEEK_FOOTER.pack(len(table) // _SEEK_ENTRY.size, _SEEK_CHECKSUMS, SEEK_FOOTER_MAGIC)
     return SKIPPABLE_HEAD.pack(SEEK_MAGIC, len(table) + len(footer)) + table + footer
 
 
 def seek_table_length(footer: bytes) -> int:
     """Bytes of the whole seek table frame, from its last nine bytes. Raises DamagedError when they are no footer."""
     count, descriptor, magic = _SEEK_FOOTER.unpack(footer)
-    if magic != SEEK_FOOTER_MAGIC or descriptor:
+    if magic != SEEK_FOOTER_MAGIC or descriptor != _SEEK_CHECKSUMS:
         raise DamagedError("The image's end is missing or damaged: it is not complete.")
     return SKIPPABLE_HEAD.size + int(count) * _SEEK_ENTRY.size + _SEEK_FOOTER.size
 
 
-def unpack_seek_table(frame: bytes) -> Iterator[tuple[int, int]]:
-    """The (compressed, decompressed) sizes of a seek table frame. Raises DamagedError."""
+def unpack_seek_table(frame: bytes) -> Iterator[SeekEntry]:
+    """The entries of a seek table frame. Raises DamagedError."""
     magic, length = SKIPPABLE_HEAD.unpack_from(frame)
     if magic != SEEK_MAGIC or length != len(frame) - SKIPPABLE_HEAD.size:
         raise DamagedError("The image's seek table is damaged.")
-    return _SEEK_ENTRY.iter_unpack(frame[SKIPPABLE_HEAD.size : -_SEEK_FOOTER.size])
+    return map(SeekEntry._make, _SEEK_ENTRY.iter_unpack(frame[SKIPPABLE_HEAD.size : -_SEEK_FOOTER.size]))

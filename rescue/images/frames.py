@@ -9,6 +9,7 @@ import zstandard
 
 from rescue.errors import DamagedError
 from rescue.images.chain import Chain
+from rescue.images.cipher import Cipher, Digest
 from rescue.images.format import MAX_FRAME, Row, RowKind
 from rescue.model.layout import Layout
 from rescue.system.zstd import decompressor
@@ -62,6 +63,15 @@ def adjacent(chunks: tuple[Row, ...]) -> Iterator[list[Row]]:
         yield run
 
 
+class BadFrameError(Exception):
+    """A stored frame does not hold what the index says: the first chunk concerned, and what is wrong with its data."""
+
+    def __init__(self, chunk: Row, what: str) -> None:
+        super().__init__(what)
+        self.chunk = chunk
+        self.what = what
+
+
 class FrameDecoder:
     """Decompresses frames into lent buffers. One object for each thread."""
 
@@ -70,13 +80,20 @@ class FrameDecoder:
 
     def decode(self, chain: Chain, use: FrameUse, stored: memoryview, buffer: memoryview) -> None:
         """Fill ``buffer`` with the frame's content and check every chunk in it. Raises DamagedError."""
-        content = buffer[: use.content]
         file = chain.files[use.file]
         assert file is not None  # a chain gives no DATA rows of files that it has not
         try:
-            stored = file.cipher.open_frame(stored, use.offset)
+            self.fill(file.cipher, chain.digest, use, stored, buffer)
+        except BadFrameError as error:
+            raise damaged(chain, error.chunk, error.what) from error
+
+    def fill(self, cipher: Cipher, digest: Digest, use: FrameUse, stored: memoryview, buffer: memoryview) -> None:
+        """The same for a frame of any file. Raises BadFrameError."""
+        content = buffer[: use.content]
+        try:
+            stored = cipher.open_frame(stored, use.offset)
         except DamagedError as error:
-            raise damaged(chain, use.chunks[0], "cannot be decrypted") from error
+            raise BadFrameError(use.chunks[0], "cannot be decrypted") from error
         try:
             parameters = zstandard.get_frame_parameters(stored)
             # Bits 3 and 4 of the descriptor are 0 in every frame that was ever written; decoders ignore one of them.
@@ -91,13 +108,13 @@ class FrameDecoder:
                 end = chunk.in_frame + chunk.length
                 while filled < end:
                     filled = next(pieces)
-                if chain.digest(content[chunk.in_frame : end]) != chunk.hash:
-                    raise damaged(chain, chunk, "does not match its hash")
+                if digest(content[chunk.in_frame : end]) != chunk.hash:
+                    raise BadFrameError(chunk, "does not match its hash")
             for _ in pieces:
                 # The frame's own checksum is checked only when its end is reached.
                 pass
         except zstandard.ZstdError as error:
-            raise damaged(chain, use.chunks[0], "cannot be decompressed") from error
+            raise BadFrameError(use.chunks[0], "cannot be decompressed") from error
 
 
 def damaged(chain: Chain, chunk: Row, what: str) -> DamagedError:

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from rescue.errors import RescueError
 from rescue.system.joined import part_name
 from rescue.units import KIB
 
@@ -87,3 +88,18 @@ def record_result(image: str | Path, fingerprint: str, what: What, good: bool, w
             draft.unlink(missing_ok=True)
         return False
     return True
+
+
+def remove_proof(image: str | Path) -> None:
+    """Remove what is kept beside an image; a file of that name that is something else stays. Raises RescueError."""
+    path = proof_path(image)
+    try:
+        if path.is_symlink():
+            return
+        with path.open("rb") as file:
+            msgspec.json.decode(file.read(_LIMIT), type=Proof)
+        path.unlink()
+    except (FileNotFoundError, IsADirectoryError, msgspec.MsgspecError, UnicodeDecodeError):
+        return
+    except OSError as error:
+        raise RescueError(f"{path} cannot be removed: {error.strerror}.", "Remove it by hand.") from error

@@ -22,6 +22,7 @@ from rescue.images.format import (
     TRAILER_SIZE,
     Header,
     Row,
+    SeekEntry,
     Trailer,
     seek_table_length,
     unpack_seek_table,
@@ -87,8 +88,8 @@ class ImageFile:
         """BLAKE3 of the manifest, in hex."""
         return self.trailer.manifest_hash.hex()
 
-    def seek_entries(self) -> list[tuple[int, int]]:
-        """The (compressed, decompressed) sizes of all frames before the seek table. Raises DamagedError."""
+    def seek_entries(self) -> list[SeekEntry]:
+        """All frames before the seek table. Raises DamagedError."""
         length = self.source.size - self.seek_table_offset
         return list(unpack_seek_table(self.source.pread(length, self.seek_table_offset)))
 

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 from blake3 import blake3
 
+from rescue.images.begun import Begun
 from rescue.images.cipher import Cipher
 from rescue.images.crypto import SealedKind
 from rescue.images.format import (
@@ -18,9 +19,11 @@ from rescue.images.format import (
     Header,
     Row,
     RowKind,
+    SeekEntry,
     Trailer,
     pack_seek_table,
     skippable,
+    zero_checksum,
     zero_frame,
 )
 from rescue.images.frames import FrameUse, segment_uses
@@ -65,11 +68,11 @@ class ImageWriter:
         header: Header,
         cipher: Cipher | None = None,
         key_area: bytes = b"",
-        begun: Iterable[tuple[SegmentEntry, list[Row]]] | None = None,
+        begun: Begun | None = None,
     ) -> None:
         """``key_area`` is the payload of the key frame of an encrypted image.
 
-        ``begun`` are the segments that ``output`` holds already, with all that stands before each; nothing is written for them.
+        ``begun`` is what ``output`` holds already; nothing is written for it.
         """
         self._output = output
         self._cipher = cipher or Cipher(header, None)
@@ -80,7 +83,7 @@ class ImageWriter:
         self._zeros = 0  # bytes of zeros that were described but not yet written
         self._rows: list[Row] = []
         self._segments: list[SegmentEntry] = []
-        self._seek: list[tuple[int, int]] = []
+        self._seek: list[SeekEntry] = []
         self._counts = dict.fromkeys(RowKind, 0)
         self._from_file: Counter[int] = Counter()  # bytes of data by the file that they are in
         self._chunks = 0
@@ -92,15 +95,19 @@ class ImageWriter:
                 self._append_skippable(payload)
         else:
             for payload in preamble:
-                self._count(SKIPPABLE_HEAD.size + len(payload), 0)
+                self._count(SKIPPABLE_HEAD.size + len(payload))
             self._go_on(begun)
 
-    def _go_on(self, begun: Iterable[tuple[SegmentEntry, list[Row]]]) -> None:
+    def _go_on(self, begun: Begun) -> None:
         walk = SegmentWalk(self._header, "The unfinished image", self._offset)
-        for entry, rows in begun:
+        for number, entry in enumerate(begun.segments):
+            rows = begun.rows(number)
             uses = [use for use in segment_uses(rows) if isinstance(use, FrameUse) and not use.file]
             for piece in walk.frames(uses, entry.end):
-                self._count(piece.stored, piece.content)
+                if piece.use and not self._header.encryption:
+                    self._count(piece.stored, piece.content, begun.checksum(piece.offset + piece.stored))
+                else:
+                    self._count(piece.stored, piece.content, zero_checksum(piece.content))
                 self._frames += piece.use is not None
                 self._stored += piece.stored if piece.use else 0
             for row in rows:
@@ -110,7 +117,7 @@ class ImageWriter:
                     self._from_file[row.file] += row.length
             self._disk = entry.end
             self._segments.append(entry)
-            self._count(SKIPPABLE_HEAD.size + entry.length, 0)
+            self._count(SKIPPABLE_HEAD.size + entry.length)
             walk.skip(SKIPPABLE_HEAD.size + entry.length)
 
     @property
@@ -130,9 +137,11 @@ class ImageWriter:
         if stored:
             self._flush_zeros()
             offset = self._offset
+            checksum = int.from_bytes(stored[-4:], "little")
             stored = self._cipher.seal_frame(stored, offset)
             content = sum(chunk.length for chunk in chunks if self._is_in_frame(chunk))
-            self._append(stored, 0 if self._header.encryption else content)
+            # To a stock decoder, a sealed frame is one to skip.
+            self._append(stored, *(() if self._header.encryption else (content, checksum)))
             self._frames += 1
             self._stored += len(stored)
         elif self._plain:
@@ -184,16 +193,17 @@ class ImageWriter:
         self._offset += len(seek_table)
         return digest.hex()
 
-    def _append(self, data: bytes | bytearray | memoryview, content: int) -> None:
+    def _append(self, data: bytes | bytearray | memoryview, *content: int) -> None:
         self._output.write(data)
-        self._count(len(data), content)
+        self._count(len(data), *content)
 
-    def _count(self, stored: int, content: int) -> None:
+    def _count(self, stored: int, *content: int) -> None:
+        """``content``: bytes and checksum of what a stock decoder makes of it; nothing for a frame that it skips."""
         self._offset += stored
-        self._seek.append((stored, content))
+        self._seek.append(SeekEntry(stored, *content))
 
     def _append_skippable(self, payload: bytes) -> None:
-        self._append(skippable(payload), 0)
+        self._append(skippable(payload))
 
     def _add_row(self, kind: RowKind, length: int) -> None:
         last = self._rows[-1] if self._rows else None
@@ -206,7 +216,7 @@ class ImageWriter:
     def _flush_zeros(self) -> None:
         while self._zeros:
             length = min(self._zeros, MAX_ZERO_FRAME)
-            self._append(zero_frame(length), length)
+            self._append(zero_frame(length), length, zero_checksum(length))
             self._zeros -= length
 
     def _maybe_end_segment(self) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rescue.engine.deploy import Deployment
 from rescue.engine.verify import verify_image
 from rescue.errors import RescueError
-from rescue.images.format import TAG_MANIFEST, Row, Trailer, pack_seek_table, skippable
+from rescue.images.format import TAG_MANIFEST, Row, SeekEntry, Trailer, pack_seek_table, skippable
 from rescue.images.reader import ImageReader
 from rescue.images.segment import pack_segment
 from rescue.model.progress import CancelToken
@@ -58,7 +58,7 @@ def _forge(
         packed = TAG_MANIFEST + length.to_bytes(4, "little") + zstandard.ZstdCompressor().compress(text)
         body = data + skippable(segment)
         tail = trailer(Trailer(reader.header.uuid, len(body), len(packed), blake3(packed).digest()))
-        entries = [*reader.seek_entries()[:-3], (len(segment) + 8, 0), (len(packed) + 8, 0), (120, 0)]
+        entries = [*reader.seek_entries()[:-3], *(SeekEntry(size) for size in (len(segment) + 8, len(packed) + 8, 120))]
     path.write_bytes(body + skippable(packed) + skippable(tail.pack()) + pack_seek_table(entries))
     return path
 

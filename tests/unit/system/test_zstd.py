@@ -146,12 +146,24 @@ def test_what_is_there_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["libthere-is-none.so.1", "libc.so.6"])
 def test_a_library_that_is_missing_or_cannot_do_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     found = zstd._library.__wrapped__
+    monkeypatch.setattr(zstd, "_bundled", lambda: None)
     monkeypatch.setattr(zstd, "_library", lambda: found(name))
     assert isinstance(decompressor(_LIMIT), PortableDecompressor)
 
 
+def test_the_library_of_python_zstandard_is_found_and_ignores_checksums() -> None:
+    library = zstd._bundled()
+    assert library is not None
+    frame = _frame(_TEXT)
+    frame[-1] ^= 1
+    assert _fill(decompressor(_LIMIT), frame, len(_TEXT)) == _TEXT
+    with pytest.raises(zstandard.ZstdError):
+        _fill(SystemDecompressor(library, _LIMIT), frame, len(_TEXT))
+
+
 def test_a_library_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     found = zstd._library.__wrapped__
+    monkeypatch.setattr(zstd, "_bundled", lambda: None)
     monkeypatch.setattr(zstd, "_library", lambda: found("libzstd.so.1", 1_99_00))
     assert isinstance(decompressor(_LIMIT), PortableDecompressor)
 
