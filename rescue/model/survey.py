@@ -37,6 +37,7 @@ class Place:
     size: int
     disk: Disk
     folder: str = ""
+    point: str = ""  # where it is mounted when it is opened, if it is not mounted already
 
     @property
     def title(self) -> str:

@@ -54,6 +54,7 @@ def find_places(surveys: Sequence[DiskSurvey], kernel: Kernel) -> list[Place]:
                     size=volume.size,
                     disk=survey.disk,
                     folder=mounted.get(name, ""),
+                    point=str(mount_point(f"/dev/{name}")),
                 )
             )
     return found
@@ -64,6 +65,11 @@ def partition_name(disk: str, number: int) -> str:
     if not number:
         return disk
     return f"{disk}p{number}" if disk[-1:].isdigit() else f"{disk}{number}"
+
+
+def mount_point(device: str) -> Path:
+    """Where the file system on a device node is mounted."""
+    return _MOUNTS / device.removeprefix("/dev/").replace("/", "-")
 
 
 class MountedPlace:
@@ -78,7 +84,7 @@ class MountedPlace:
         place = self._place
         if place.folder:
             return self._checked(Path(place.folder))
-        folder = _MOUNTS / place.device.removeprefix("/dev/").replace("/", "-")
+        folder = mount_point(place.device)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.path.ismount(folder):
             # Left by a program that died, or in use by a job of it.

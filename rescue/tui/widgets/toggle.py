@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
@@ -22,6 +23,18 @@ class Toggle(Widget, can_focus=True):
     ]
     index: reactive[int] = reactive(0)
 
+    class Turned(Message):
+        """Another value was chosen."""
+
+        def __init__(self, toggle: Toggle, index: int) -> None:
+            super().__init__()
+            self.toggle, self.index = toggle, index
+
+        @property
+        def control(self) -> Toggle:
+            """For the ``@on`` decorator's selectors."""
+            return self.toggle
+
     def __init__(self, values: Sequence[str], index: int, *, name: str) -> None:
         super().__init__(id=name)
         self._values = tuple(values)
@@ -34,6 +47,7 @@ class Toggle(Widget, can_focus=True):
     def action_turn(self, by: int) -> None:
         """Go to the next or the previous value, round."""
         self.index = (self.index + by) % len(self._values)
+        self.post_message(self.Turned(self, self.index))
 
     def on_click(self) -> None:
         """As Space."""
