@@ -22,7 +22,8 @@ def test_there_and_back(rescue: Rescue, disk: Path, dest: Path, tmp_path: Path) 
     before = digest(disk)
     said = rescue.ok("backup", disk, dest, "--comment", "before", "--json")
     verdict = json.loads(said.out)
-    (image,) = dest.iterdir()
+    (image,) = dest.glob("*.img.zst")
+    assert sorted(path.name for path in dest.iterdir()) == [image.name, f"{image.name}.proof.json"]
     assert verdict["state"] == "succeeded"
     assert verdict["facts"]["verified"] is True
     assert verdict["facts"]["image"] == str(image)
