@@ -51,7 +51,7 @@ class Image:
         version, _, kind, encryption, flags, _, _, _, self.frame_limit, self.size = struct.unpack_from("<HHBBHIIIIQ", head, 8)
         check(version == 1, "format version %d is not known" % version)
         check(kind <= 2 and encryption == 0 and flags == 0, "encrypted images are not known")
-        check(digest_ok(head[:96], head[96:]) and self.frame_limit <= 64 << 20, "the header is damaged")
+        check(digest_ok(head[:96], head[96:]) and self.frame_limit <= 16 << 20, "the header is damaged")
         self.uuid = head[48:64]
         count, descriptor, magic = struct.unpack("<IBI", self.read(end - 9, 9))
         check(magic == SEEK_MAGIC and descriptor == 128, "the end is missing: the image is not complete")

@@ -16,6 +16,7 @@ import msgspec
 
 from rescue.cli.text import cut
 from rescue.model.progress import Event, Finished, Message, Progress
+from rescue.model.text import shown_lines
 from rescue.services import Job
 from rescue.units import human_duration, human_rate, human_size
 
@@ -148,7 +149,7 @@ def report(outcome: Outcome, as_json: bool) -> int:
         if not as_json:
             print(finished.message)
         return finished.exit_code
-    print(f"rescue: {finished.message}", file=sys.stderr)
+    print(f"rescue: {shown_lines(finished.message)}", file=sys.stderr)
     if finished.hint:
-        print(finished.hint, file=sys.stderr)
+        print(shown_lines(finished.hint), file=sys.stderr)
     return finished.exit_code

@@ -10,6 +10,7 @@ from typing import TextIO, TypeAlias
 
 from rescue.cli.follow import ProgressStyle
 from rescue.errors import CancelledError, RescueError
+from rescue.model.text import shown_lines
 from rescue.services import Machine
 from rescue.units import parse_size
 
@@ -59,9 +60,9 @@ def progress_style(arguments: argparse.Namespace, stderr: TextIO) -> ProgressSty
 
 def say_error(error: RescueError) -> int:
     """Message and hint on standard error; the exit code."""
-    print(f"rescue: {error.message}", file=sys.stderr)
+    print(f"rescue: {shown_lines(error.message)}", file=sys.stderr)
     if error.hint:
-        print(error.hint, file=sys.stderr)
+        print(shown_lines(error.hint), file=sys.stderr)
     return error.exit_code
 
 

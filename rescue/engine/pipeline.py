@@ -10,15 +10,18 @@ import os
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from threading import BoundedSemaphore, Condition, Thread
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+# Each takes several buffers of a frame: memory stays bounded on a machine with a hundred cores.
+_MOST_WORKERS: Final = 12
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def worker_count() -> int:
-    """Threads for hashing and compressing: one for each core this process may use."""
-    return max(len(os.sched_getaffinity(0)), 1)
+    """Threads for hashing and compressing: one for each core this process may use, as far as a disk can keep them busy."""
+    return min(max(len(os.sched_getaffinity(0)), 1), _MOST_WORKERS)
 
 
 class Buffers:

@@ -28,7 +28,7 @@ TAG_MANIFEST: Final = b"RSCUMANI"
 TAG_TRAILER: Final = b"RSCUTAIL"
 TAG_DATA: Final = b"RSCUDATA"  # of a sealed data frame
 
-MAX_FRAME: Final = 64 * MIB
+MAX_FRAME: Final = 16 * MIB  # a power of two: readers keep some dozens of them
 MAX_ZERO_FRAME: Final = 1 * GIB
 MAX_ROWS: Final = 1 << 20
 MAX_MANIFEST: Final = 64 * MIB
@@ -153,10 +153,10 @@ class Header:
 
 
 def chunk_size_for(disk_size: int) -> int:
-    """The chunk size for a disk: 256 KiB up to 2 TiB, doubled with each doubling of the disk, at most 16 MiB (section 9)."""
+    """The chunk size for a disk: 256 KiB up to 2 TiB, doubled with each doubling of the disk, at most 8 MiB (section 9)."""
     chunk = 256 * KIB
     limit = 2 * TIB
-    while disk_size > limit and chunk < 16 * MIB:
+    while disk_size > limit and chunk < 8 * MIB:
         chunk *= 2
         limit *= 2
     return chunk

@@ -66,7 +66,7 @@ def read_proof(image: str | Path, fingerprint: str) -> Proof:
         with proof_path(image).open("rb") as file:
             data = file.read(_LIMIT)
         proof = msgspec.json.decode(data, type=Proof)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, UnicodeError, msgspec.MsgspecError):
         return nothing
     # What is shown comes from a file that anybody may have written.
     plain = all(character in "0123456789-:TZ" for character in proof.hashes + proof.mounts)

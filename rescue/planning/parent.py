@@ -6,28 +6,34 @@ import os
 from collections.abc import Sequence
 
 from rescue.errors import RefusedError
+from rescue.model.disk import Disk
+from rescue.model.layout import Layout
 from rescue.model.plan import ImageKind
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.planning.request import BackupRequest
 from rescue.planning.words import plain
 
 
-def is_same_disk(image: ImageSummary, survey: DiskSurvey) -> bool:
-    """Whether an image is of this disk: by the GUID of its GPT, else by its MBR's id with serial and size.
+def disk_key(disk: Disk, layout: Layout) -> tuple[object, ...] | None:
+    """What tells one disk from others: the GUID of its GPT, else its MBR's id with serial and size; None when nothing does.
 
     A disk without a table is known by its serial and size, a raw disk file by its name and size.
     """
-    if image.disk is None or image.layout is None or image.disk.logical_sector_size != survey.disk.logical_sector_size:
+    kind = (disk.logical_sector_size, layout.label)
+    if layout.label == "gpt":
+        return (*kind, layout.id) if layout.id else None
+    who = (*kind, disk.size, disk.serial, layout.id)
+    if disk.serial or (layout.label == "dos" and layout.id.strip("0x")):
+        return who
+    return (*who, os.path.basename(disk.path))
+
+
+def is_same_disk(image: ImageSummary, survey: DiskSurvey) -> bool:
+    """Whether an image is of this disk."""
+    if image.disk is None or image.layout is None:
         return False
-    if image.layout.label != survey.layout.label:
-        return False
-    if survey.layout.label == "gpt":
-        return bool(survey.layout.id) and image.layout.id == survey.layout.id
-    if (image.disk.size, image.disk.serial, image.layout.id) != (survey.disk.size, survey.disk.serial, survey.layout.id):
-        return False
-    if survey.layout.label == "dos" and survey.layout.id.strip("0x"):
-        return True
-    return bool(survey.disk.serial) or os.path.basename(image.disk.path) == os.path.basename(survey.disk.path)
+    key = disk_key(image.disk, image.layout)
+    return key is not None and key == disk_key(survey.disk, survey.layout)
 
 
 def choose_parent(
@@ -74,4 +80,11 @@ def _named(survey: DiskSurvey, images: Sequence[ImageSummary], request: BackupRe
         )
     if not is_same_disk(found, survey):
         raise RefusedError(f"{plain(found.name)} is an image of another disk than {survey.disk.title}.", "Make a full backup.")
+    if request.kind == "differential" and found.kind != "full":
+        # It points into the full image alone.
+        needed = {link.uuid for link in found.chain}
+        full = next((image for image in images if image.kind == "full" and image.uuid in needed), None)
+        if full is None:
+            raise RefusedError(f"The full image that {plain(found.name)} is made upon is not in {folder}.", "Make a full backup.")
+        return full
     return found

@@ -55,7 +55,7 @@ def test_version_99_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("disk", "chunk"), [(GIB, 256 * KIB), (2 * TIB, 256 * KIB), (2 * TIB + 1, 512 * KIB), (8 * TIB, MIB), (1 << 61, 16 * MIB)]
+    ("disk", "chunk"), [(GIB, 256 * KIB), (2 * TIB, 256 * KIB), (2 * TIB + 1, 512 * KIB), (8 * TIB, MIB), (1 << 61, 8 * MIB)]
 )
 def test_chunk_sizes_keep_the_index_small(disk: int, chunk: int) -> None:
     assert chunk_size_for(disk) == chunk
