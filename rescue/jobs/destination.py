@@ -6,12 +6,41 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from rescue.errors import RescueError
-from rescue.images.begun import Begun, read_begun
+from rescue.errors import CredentialError, RescueError
+from rescue.images.begun import Begun, read_begun, read_header
+from rescue.images.keyslots import KeyArea
+from rescue.images.rekey import Changes, read_key_area, rekey
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.stores.folder import FolderStore
 from rescue.stores.partial import Partial
 from rescue.stores.writer import StoreWriter
+
+
+def _open_with_all(left: Partial, secrets: Secrets) -> None:
+    """See to it that an encrypted image which goes on opens with all that was given this time: a new recovery key, a key file.
+
+    Raises RefusedError (it has no place for more), DamagedError, TargetWriteError.
+    """
+    if not secrets:
+        return
+    header = read_header(left)
+    if header is None or not header.encryption:
+        return
+    area = read_key_area(left)
+    new = Secrets(
+        passphrase=secrets.passphrase if not _opens(area, Secrets(passphrase=secrets.passphrase)) else None,
+        key_file=secrets.key_file if not _opens(area, Secrets(key_file=secrets.key_file)) else None,
+        recovery=secrets.recovery if not _opens(area, Secrets(recovery=secrets.recovery)) else None,
+    )
+    if new:
+        rekey(left, secrets, Changes(new))
+
+
+def _opens(area: KeyArea, secrets: Secrets) -> bool:
+    try:
+        return not secrets or bool(area.open(secrets))
+    except CredentialError:
+        return False
 
 
 class StoreDestination:
@@ -41,14 +70,24 @@ class StoreDestination:
         if self._anew:
             return None
         self._left = self._store.partial(self._name)
-        return read_begun(self._left, secrets) if self._left else None
+        if self._left is None:
+            return None
+        try:
+            return read_begun(self._left, secrets)
+        except CredentialError as error:
+            raise CredentialError(
+                f"{self._left.path} is an interrupted backup that does not open. {error.message}",
+                "Give what was to open it, choose another name, or throw it away with --anew.",
+            ) from error
 
     def go_on(self, length: int) -> None:
         """See Destination."""
         if self._left is None:
             raise ValueError("there is nothing to go on with")
         left, self._left = self._left, None
-        self._writer = left.append(length, self._split)
+        with left:  # until the writer has its lock
+            _open_with_all(left, self._secrets)
+            self._writer = left.append(length, self._split)
 
     def write(self, data: bytes | bytearray | memoryview, /) -> None:
         """See Destination."""

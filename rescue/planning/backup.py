@@ -35,6 +35,7 @@ class StoreFacts:
     disks: tuple[str, ...] = ()  # paths of the disks that hold it
     images: tuple[ImageSummary, ...] = ()
     begun: tuple[BegunImage, ...] = ()  # unfinished ones of this disk
+    left: AbstractSet[str] = frozenset()  # unfinished ones of others, or locked ones
 
 
 def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *, host: str, today: datetime.date) -> Plan:
@@ -58,7 +59,7 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
     if request.name:
         name = with_suffix(request.name, suffix)
     else:
-        name = begun.name if begun else default_name(disk, host, today, taken, suffix)
+        name = begun.name if begun else default_name(disk, host, today, taken | store.left, suffix)
     if name in store.names:
         raise RefusedError(f"{store.folder}/{name} exists already.", "Choose another name; images are never overwritten.")
     if name in store.busy:

@@ -1,7 +1,11 @@
-"""The backups in a folder that were interrupted and can be gone on with."""
+"""The backups in a folder that were interrupted: which can be gone on with, and which are another's to go on with."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from rescue.engine.reading import read_extents
+from rescue.engine.survey import map_disk
 from rescue.errors import RescueError
 from rescue.images.begun import Begun, read_begun
 from rescue.images.cipher import digest_of
@@ -12,9 +16,17 @@ from rescue.stores.folder import FolderStore
 from rescue.system.blockfile import FileSource
 
 
-def begun_images(store: FolderStore, survey: DiskSurvey, secrets: Secrets = NO_SECRETS) -> list[BegunImage]:
-    """Those that are of this disk, as far as its first bytes tell, the newest first. What cannot be read is left out."""
+class Interrupted(NamedTuple):
+    """``begun``: those of this disk, as far as its first bytes tell, the newest first. ``others``: names not to be taken."""
+
+    begun: tuple[BegunImage, ...]
+    others: frozenset[str]
+
+
+def interrupted(store: FolderStore, survey: DiskSurvey, secrets: Secrets = NO_SECRETS) -> Interrupted:
+    """Looks at what interrupted backups left in a folder. What is not worth going on with is in neither."""
     found = []
+    others = set()
     for left in sorted(store.partials(), key=lambda partial: partial.modified, reverse=True):
         try:
             partial = store.partial(left.name)
@@ -22,7 +34,10 @@ def begun_images(store: FolderStore, survey: DiskSurvey, secrets: Secrets = NO_S
                 continue
             with partial:
                 begun = read_begun(partial, secrets)
-                if begun is None or not _is_of(begun, survey):
+                if begun is None:
+                    continue
+                if not _is_of(begun, survey):
+                    others.add(left.name)
                     continue
                 header = begun.header
                 found.append(
@@ -36,8 +51,9 @@ def begun_images(store: FolderStore, survey: DiskSurvey, secrets: Secrets = NO_S
                     )
                 )
         except RescueError:
-            continue  # it is being written now, encrypted with another passphrase, or damaged: the new backup has another name
-    return found
+            # It is being written now, does not open with these secrets, or cannot be read: the new backup has another name.
+            others.add(left.name)
+    return Interrupted(tuple(found), frozenset(others))
 
 
 def _is_of(begun: Begun, survey: DiskSurvey) -> bool:
@@ -48,5 +64,12 @@ def _is_of(begun: Begun, survey: DiskSurvey) -> bool:
     first = begun.rows(0)[0]
     if first.kind != RowKind.DATA:
         return True
+    digest = digest_of(begun.keys)
     with FileSource(survey.disk.path) as source:
-        return digest_of(begun.keys)(source.pread(first.length, first.start)) == first.hash
+        content = bytearray(source.pread(first.length, first.start))
+        if digest(content) != first.hash and survey.layout.label == "none":
+            # A file system without a partition table: what is free there are zeros in the image.
+            for _, allocated in map_disk(survey.disk, source, survey.layout):
+                extents = list(allocated.overlapping(first.start, first.end))
+                read_extents(source, first.start, first.end, extents, memoryview(content))
+        return digest(content) == first.hash

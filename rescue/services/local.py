@@ -34,7 +34,7 @@ from rescue.planning.export import FileFacts, plan_export
 from rescue.planning.request import BackupRequest, RestoreRequest
 from rescue.planning.restore import plan_restore
 from rescue.planning.verify import plan_verify
-from rescue.services.begun import begun_images
+from rescue.services.begun import interrupted
 from rescue.services.interfaces import Job
 from rescue.services.library import list_images
 from rescue.services.places import MountedPlace, filesystem_of, find_places
@@ -116,6 +116,7 @@ class LocalMachine:
         folder.check_writable()
         names = [*folder.names(), *folder.incomplete()]
         devices, files = stands_on(self._kernel, str(folder.folder))
+        left = interrupted(folder, source, self._secrets)
         facts = StoreFacts(
             folder=str(folder.folder),
             free_bytes=folder.free_bytes,
@@ -124,7 +125,8 @@ class LocalMachine:
             filesystem=filesystem_of(folder.folder, self._kernel),
             disks=(*(f"/dev/{name}" for name in devices), *files),
             images=tuple(list_images(folder, self._secrets)) if request.kind != "full" else (),
-            begun=tuple(begun_images(folder, source, self._secrets)),
+            begun=left.begun,
+            left=left.others,
         )
         return plan_backup(source, facts, request, host=socket.gethostname(), today=datetime.datetime.now().astimezone().date())
 

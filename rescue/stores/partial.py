@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from rescue.errors import RefusedError, RescueError
+from rescue.errors import RefusedError, RescueError, TargetWriteError
 from rescue.stores.locks import lock_file
 from rescue.stores.names import MIN_SPLIT, check_split, clear_marker, partial_path, remove_file, written_parts
 from rescue.stores.output import OutputFile
@@ -75,6 +75,28 @@ class Partial(JoinedSource):
             first = OutputFile(self._lock_fd, end)
         self._lock_fd = -1
         return StoreWriter(path, first, split, last, count)
+
+    def pwrite(self, data: bytes, offset: int) -> None:
+        """Change bytes of the first part in place. Raises TargetWriteError."""
+        if offset + len(data) > self._part_size:
+            raise ValueError("only what is in the first part can be changed")
+        try:
+            while data:
+                written = os.pwrite(self._lock_fd, data, offset)
+                data, offset = data[written:], offset + written
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def flush(self) -> None:
+        """Return when what was changed is on the medium; it is read from there afterwards. Raises TargetWriteError."""
+        try:
+            os.fsync(self._lock_fd)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self.drop_cache()
+
+    def _unwritable(self, error: OSError) -> TargetWriteError:
+        return TargetWriteError(f"{self.path} cannot be written to: {error.strerror}.", "Choose another folder.")
 
     def close(self) -> None:
         """Close the files and give the lock back."""
