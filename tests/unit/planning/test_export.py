@@ -10,7 +10,7 @@ from rescue.errors import DamagedError, RefusedError, UsageError
 from rescue.model.plan import ExportImage
 from rescue.planning.export import FileFacts, plan_export
 from rescue.units import GIB, TIB
-from tests.unit.planning.test_restore import IMAGE
+from tests.unit.planning.machines import IMAGE
 
 FILE = FileFacts("/vm/laptop.qcow2", ".qcow2", False, "/vm", 1000 * GIB)
 
