@@ -69,6 +69,7 @@ class Manifest(msgspec.Struct, frozen=True):
     statistics: Statistics
     chain: tuple[ChainMember, ...] = ()
     parent: str = ""  # UUID of the image that this one was made upon
+    made_from: str = ""  # UUID of the image that this full one was put together from, with its chain
 
     def pack(self) -> bytes:
         """The payload."""
