@@ -23,6 +23,7 @@ from rescue.tui.dialogs import Notice
 from rescue.tui.flow import OpenedPlace
 from rescue.tui.follow import Follower
 from rescue.tui.frame import RescueScreen
+from rescue.tui.interrupted import interrupted
 from rescue.tui.screens.home import HomeScreen
 from rescue.tui.screens.leave import ask_to_leave
 from rescue.tui.shell import open_shell
@@ -76,6 +77,7 @@ class RescueApp(App[None]):
         self._survey_again = False
         self._end_watch: Callable[[], None] | None = None
         self._opened: list[OpenedPlace] = []
+        self._forgotten: set[str] = set()
         self._places: dict[str, OpenedPlace] = {}  # job id -> the place it works on
 
     def get_default_screen(self) -> Screen[None]:
@@ -174,6 +176,15 @@ class RescueApp(App[None]):
     def running(self) -> list[Follower]:
         """The jobs that have not ended."""
         return [follower for follower in self.followers if not follower.ended]
+
+    @property
+    def interrupted(self) -> list[Follower]:
+        """The jobs that can be gone on with, newest first, without those that the person wants to hear no more of."""
+        return [follower for follower in interrupted(self.followers) if follower.job.id not in self._forgotten]
+
+    def forget(self, follower: Follower) -> None:
+        """Do not offer to go on with this job any more."""
+        self._forgotten.add(follower.job.id)
 
     def jobs_words(self) -> str:
         """For the title line: "1 job running, 42 %"."""

@@ -12,14 +12,16 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from rescue.tui.describe import job_words
+from rescue.tui.dialogs import Question
 from rescue.tui.flow import Flow
 from rescue.tui.frame import HELP_KEY, Body, RescueScreen
 from rescue.tui.screens.leave import ask_to_leave
 from rescue.tui.screens.log import LogScreen
 from rescue.tui.screens.place import PlaceScreen
+from rescue.tui.screens.resume import ResumeScreen
 from rescue.tui.screens.running import RunningScreen
 from rescue.tui.screens.source import SourceScreen
-from rescue.tui.theme import BAD, QUIET, STRONG
+from rescue.tui.theme import BAD, QUIET, STRONG, WARN
 from rescue.tui.widgets.bars import KeyBar, KeyHint
 from rescue.tui.widgets.disk_panel import DiskPanel
 from rescue.tui.widgets.menu import Entry, Menu
@@ -38,6 +40,7 @@ _KEYS = (
     KeyHint("PgDn", "More disks", "screen.scroll_body(1)"),
 )
 _JOB_KEY = KeyHint("J", "Running job", "screen.job")
+_GO_ON_KEY = KeyHint("G", "Go on", "screen.go_on")
 
 
 class HomeScreen(RescueScreen):
@@ -48,19 +51,21 @@ class HomeScreen(RescueScreen):
         "Each disk is drawn to scale: █ is space that holds data, ░ is free space in a partition, · belongs to no partition. "
         "The numbers on the map are those of the partitions listed below it.\n\n"
         "Choose what to do with the arrow keys and Enter, with a number, or with a letter: R restore, B back up, C check an "
-        "image, L log and shell, P power off. J goes to the running job. "
+        "image, L log and shell, P power off. J goes to the running job, G goes on with one that was interrupted. "
         "Disks that are plugged in appear by themselves; F5 looks again."
     )
     KEYS = _KEYS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f5", "look_again", show=False),
         Binding("j", "job", show=False),
+        Binding("g", "go_on", show=False),
     ]
 
     def content(self) -> Iterable[Widget]:
         """Disks, a line about running jobs, the menu."""
         yield Body(Static(Content.styled("Looking for disks …", STRONG), id="looking"), name="disks")
         yield Static("", id="jobs", classes="note")
+        yield Static("", id="interrupted", classes="note")
         yield Menu(_ENTRIES)
 
     def on_mount(self) -> None:
@@ -104,16 +109,26 @@ class HomeScreen(RescueScreen):
 
     def jobs_changed(self) -> None:
         """Say which jobs run."""
-        running = self.rescue.running
+        running, stopped = self.rescue.running, self.rescue.interrupted
         line = self.query_one("#jobs", Static)
         line.display = bool(running)
+        gone_on = self.query_one("#interrupted", Static)
+        gone_on.display = bool(stopped)
+        if stopped:
+            more = f" (and {len(stopped) - 1} more)" if len(stopped) > 1 else ""
+            sentence = f"■ Interrupted{more}. Press G to go on with it. "
+            gone_on.update(Content.assemble((sentence, WARN), (job_words(stopped[0].job.plan), QUIET)))
         if running:
             words = "1 job running" if len(running) == 1 else f"{len(running)} jobs running"
             sentence = job_words(running[0].job.plan)
             line.update(
                 Content.assemble((f"▶ {words}, {int(running[0].share * 100)} %. Press J to see it. ", STRONG), (sentence, QUIET))
             )
-        self.query_one(KeyBar).show((*_KEYS, _JOB_KEY) if running else _KEYS)
+        self.query_one(KeyBar).show((*_KEYS, *((_JOB_KEY,) if running else ()), *((_GO_ON_KEY,) if stopped else ())))
+
+    def on_screen_resume(self) -> None:
+        """Back from a job, or from forgetting one."""
+        self.jobs_changed()
 
     def on_key(self, event: events.Key) -> None:
         """Numbers and letters of the menu."""
@@ -145,3 +160,18 @@ class HomeScreen(RescueScreen):
         """To the newest running job."""
         if self.rescue.running:
             self.rescue.push_screen(RunningScreen(self.rescue.running[0]))
+
+    def action_go_on(self) -> None:
+        """To the newest interrupted job, or to a choice of them."""
+        stopped = self.rescue.interrupted
+        if len(stopped) == 1:
+            self.rescue.push_screen(ResumeScreen(stopped[0]))
+        elif stopped:
+
+            def answered(job: str | None) -> None:
+                for follower in stopped:
+                    if follower.job.id == job:
+                        self.rescue.push_screen(ResumeScreen(follower))
+
+            answers = [(follower.job.id, job_words(follower.job.plan)) for follower in stopped]
+            self.rescue.push_screen(Question("Go on with which one?", "", answers), answered)

@@ -1,11 +1,12 @@
-"""Which image? What a folder holds, newest first; what is damaged or foreign is shown with its problem."""
+"""Which image? A timeline for each computer and disk; what is damaged or foreign is at the end with its problem."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from textual import on
 from textual.content import Content
@@ -15,16 +16,25 @@ from textual.widgets import Static
 from rescue.errors import RescueError
 from rescue.model.survey import ImageSummary
 from rescue.planning.words import plain
-from rescue.tui.describe import image_date, image_origin
-from rescue.tui.flow import Flow
+from rescue.services import Machine
+from rescue.tui.describe import image_date
+from rescue.tui.dialogs import Notice, Question
+from rescue.tui.flow import Flow, FlowKind
 from rescue.tui.frame import RescueScreen
-from rescue.tui.screens.review import ReviewScreen
+from rescue.tui.screens.check import CheckScreen
 from rescue.tui.screens.target import TargetScreen
-from rescue.tui.theme import GOOD, QUIET, WARN
-from rescue.tui.widgets.choices import Choice, Choices
+from rescue.tui.secret_dialogs import UnlockDialog
+from rescue.tui.theme import GOOD, PLAIN, QUIET, STRONG, WARN
+from rescue.tui.timeline import Dependence, Timeline, chain_words, dependences, health_of, size_words
+from rescue.tui.widgets.lines import Line, Lines
+from rescue.tui.widgets.timeline import Row, RowList
 from rescue.units import human_size
 
 _UNINTERESTING = frozenset({"lost+found", "$RECYCLE.BIN", "System Volume Information"})
+_FOLDER: Final = "folder:"
+
+# What comes after an image was chosen.
+NEXT: Final[dict[FlowKind, Callable[[Flow], RescueScreen]]] = {"restore": TargetScreen, "verify": CheckScreen}
 
 
 def folders_in(folder: Path) -> list[str]:
@@ -34,91 +44,187 @@ def folders_in(folder: Path) -> list[str]:
     return sorted(name for name in names if name not in _UNINTERESTING)
 
 
-def image_choice(image: ImageSummary) -> Choice:
-    """Date, computer, disk and sizes; comment and name below. A problem instead of the sizes where there is one."""
-    if image.problem:
-        text = Content.assemble(
-            f"– {plain(image.name)}", (f"  {human_size(image.stored_size)}\n", QUIET), (f"   ✗ {plain(image.problem)}", WARN)
-        )
-        return Choice(image.path, text, enabled=False)
-    comment = f"{plain(image.comment)} – " if image.comment else ""
+def image_row(image: ImageSummary, dependence: Dependence) -> Row:
+    """Date, kind, size stored, health in words, comment, on one line."""
+    health = health_of(image)
+    style = WARN if health.bad else GOOD if health.mark == "✓" else QUIET
+    date = f"{image_date(image):<16}"[:16]
+    what = "encrypted" if image.locked else image.kind
     text = Content.assemble(
-        f"● {image_date(image)}  {image_origin(image)}\n",
-        (f"   {human_size(image.used_bytes)} of data in {human_size(image.stored_size)}  ", QUIET),
-        ("✓ complete\n", GOOD),
-        (f"   {comment}{plain(image.name)}", QUIET),
+        (f" {date}", PLAIN),
+        (f"  {what:<12} {human_size(image.stored_size):>10}  ", QUIET),
+        (f"{health.mark} {health.short:<19}", style),
+        (f"  {plain(image.comment)}" if image.comment else "", QUIET),
     )
-    return Choice(image.path, text)
+    return Row(image.path, text, frozenset(needed.path for needed in dependence.needs))
+
+
+def other_row(image: ImageSummary) -> Row:
+    """Name, size and problem of what is no usable image."""
+    text = Content.assemble(
+        (f" ✗ {plain(image.name)}", PLAIN),
+        (f"  {human_size(image.stored_size)}  ", QUIET),
+        (plain(image.problem), WARN),
+    )
+    return Row(image.path, text)
+
+
+def timeline_rows(found: Timeline, depends: dict[str, Dependence], folders: Iterable[str]) -> list[Row]:
+    """All lines of the list: a heading for each disk and its images, what cannot be used, folders."""
+    rows = []
+    for group in found.groups:
+        rows.append(Row("", Content.styled(f"{group.title}", STRONG)))
+        rows += [image_row(image, depends[image.path]) for image in group.images]
+    if found.others:
+        rows.append(Row("", Content.styled("Cannot be used", STRONG)))
+        rows += [other_row(image) for image in found.others]
+    known = {image.name for image in found.others}
+    inside = [Row(f"{_FOLDER}{name}", Content.styled(f" □ {plain(name)}/", PLAIN)) for name in folders if name not in known]
+    return rows + ([Row("", Content.styled("Folders", STRONG)), *inside] if inside else [])
+
+
+def detail_lines(image: ImageSummary, dependence: Dependence) -> list[Line]:
+    """All that is known of one image: its name and sizes, its chain, its health, its comment."""
+    health = health_of(image)
+    encrypted = ", encrypted" if image.encrypted and not image.locked else ""
+    lines = [Line(f"{plain(image.name)}  {size_words(image)}{encrypted}", STRONG)]
+    chain = "" if health.short == "chain incomplete" else chain_words(image, dependence)
+    if chain:
+        lines.append(Line(chain, PLAIN))
+    words = f"{health.short}: {health.sentence}" if health.short not in ("cannot be used", "locked") else health.sentence
+    lines.append(Line(words, WARN if health.bad else QUIET, f"{health.mark} "))
+    if image.comment:
+        lines.append(Line(plain(image.comment), PLAIN, "“", PLAIN))
+    return lines
 
 
 class ImageScreen(RescueScreen):
     """Choose an image of a folder, or go into a folder of it."""
 
     HELP = (
-        "The images in this place, newest first: when, of which computer and disk, how much data, how big the file is. "
-        "“complete” means that its head, index and end are there and agree; “Check an image” on the Home screen reads it all.\n\n"
-        "What cannot be used is shown with the reason and cannot be chosen. Folders are at the end of the list."
+        "The images in this place, by computer and disk, newest first: when, of what kind, how big its file is, how it is.\n\n"
+        "“proved” with a date: every hash was right and its file systems were opened. “verified”: every hash was right. "
+        "“never checked”: nobody has read all of it yet. “FAILED”: the last check found damage. “locked”: it is encrypted, "
+        "Enter asks for what opens it.\n\n"
+        "A full image needs no other. An incremental or differential one holds only what changed: the line at the left leads "
+        "from the one you are on to those that it needs. They have to stay together; restoring it is one step all the same.\n\n"
+        "What cannot be used is at the end, with the reason; then the folders of this place."
     )
 
     def __init__(self, flow: Flow) -> None:
         super().__init__()
         self._flow = flow
-        self._images: list[ImageSummary] = []
+        self._folder = flow.folder or Path("/")
+        self._images: dict[str, ImageSummary] = {}
+        self._depends: dict[str, Dependence] = {}
+        self._folders: list[str] = []
 
     def heading(self) -> str:
         """What for."""
         return f"{self._flow.name}: Which image?"
 
     def content(self) -> Iterable[Widget]:
-        """Where we are, the list."""
-        yield Static(Content.styled(f"Images on {plain(self._flow.place_title)}:", QUIET), classes="gap")
+        """Where we are, the list, what is known of the chosen one."""
+        yield Static(Content.styled(f"Images on {plain(self._flow.place_title)}:", QUIET), classes="note")
         yield Static("", id="state", classes="note")
-        yield Choices()
+        yield RowList()
+        yield Lines(name="details")
 
     def on_mount(self) -> None:
         """Read the folder."""
-        self.query_one("#state", Static).update(Content.styled("Reading the images …", QUIET))
-        folder = self._flow.folder or Path("/")
+        self.query_one("#details").display = False
+        self._say("Reading the images …")
+        self._read()
+
+    def _read(self, key: str = "") -> None:
+        folder, machine = self._folder, self._machine
 
         def read() -> tuple[list[ImageSummary], list[str]]:
-            return self.rescue.machine.images(folder), folders_in(folder)
+            return machine.images(folder), folders_in(folder)
 
-        self.in_thread(read, self._show)
+        self.in_thread(read, lambda found: self._show(*found, key))
+
+    @property
+    def _machine(self) -> Machine:
+        return self._flow.machine or self.rescue.machine
+
+    def _say(self, words: str) -> None:
+        state = self.query_one("#state", Static)
+        state.update(Content.styled(words, QUIET))
+        state.display = bool(words)
 
     def failed(self, error: RescueError) -> None:
         """The folder cannot be read: say so here too, under the message."""
-        self.query_one("#state", Static).update(Content.styled("This folder cannot be read. Esc goes back.", QUIET))
+        self._say("This folder cannot be read. Esc goes back.")
         super().failed(error)
 
-    def _show(self, found: tuple[list[ImageSummary], list[str]]) -> None:
-        self._images, folders = found
-        known = {image.name for image in self._images}
-        choices = [image_choice(image) for image in self._images]
-        choices += [
-            Choice(f"folder:{name}", Content.assemble(f"□ {plain(name)}/\n", ("   a folder", QUIET)))
-            for name in folders
-            if name not in known
-        ]
-        if any(not image.problem for image in self._images):
-            state = ""
-        elif self._images:
-            state = "Nothing here can be used."
+    def _show(self, images: list[ImageSummary], folders: list[str], key: str) -> None:
+        found = Timeline.of(images)
+        self._images = {image.path: image for image in images}
+        self._depends = dependences(images)
+        if found.groups:
+            self._say("")
+        elif found.others:
+            self._say("Nothing here can be used.")
         else:
-            state = "There are no images here." + (" Look into a folder, or go back with Esc." if folders else " Esc goes back.")
-        self.query_one("#state", Static).update(Content.styled(state, QUIET))
-        self.query_one("#state", Static).display = bool(state)
-        self.query_one(Choices).show(choices)
+            self._say(
+                "There are no images here." + (" Look into a folder, or go back with Esc." if folders else " Esc goes back.")
+            )
+        self.query_one(RowList).show(timeline_rows(found, self._depends, folders), key)
 
-    @on(Choices.OptionSelected)
-    def _chosen(self, event: Choices.OptionSelected) -> None:
-        key = event.option_id or ""
-        if key.startswith("folder:"):
-            folder = (self._flow.folder or Path("/")) / key.removeprefix("folder:")
+    @on(RowList.Highlighted)
+    def _highlighted(self, event: RowList.Highlighted) -> None:
+        image = self._images.get(event.key)
+        details = self.query_one("#details", Lines)
+        details.display = bool(event.key)
+        if image is not None:
+            details.show(detail_lines(image, self._depends[image.path]))
+        elif event.key:
+            details.show([Line("A folder. Enter looks into it.", QUIET)])
+
+    @on(RowList.Chosen)
+    def _chosen(self, event: RowList.Chosen) -> None:
+        if event.key.startswith(_FOLDER):
+            folder = self._folder / event.key.removeprefix(_FOLDER)
             self.rescue.push_screen(ImageScreen(replace(self._flow, folder=folder)))
-            return
-        image = next(image for image in self._images if image.path == key)
-        flow = replace(self._flow, image=image)
-        if flow.kind == "restore":
-            self.rescue.push_screen(TargetScreen(flow))
         else:
-            self.rescue.push_screen(ReviewScreen(flow))
+            self._choose(self._images[event.key])
+
+    def _choose(self, image: ImageSummary) -> None:
+        if image.locked:
+            self._unlock(image)
+        elif image.problem:
+            hint = "Choose another image." if self._flow.kind == "restore" else ""
+            self.rescue.push_screen(Notice(f"{plain(image.name)} cannot be used", plain(image.problem), hint))
+        elif image.health == "FAILED" and self._flow.kind == "restore":
+            self._warn(image)
+        else:
+            self._go(image)
+
+    def _unlock(self, image: ImageSummary) -> None:
+        def opened(machine: Machine | None) -> None:
+            if machine is None:
+                return
+            self._flow = replace(self._flow, machine=machine)
+            self.in_thread(lambda: machine.image(image.path), self._choose)
+            self._read(image.path)
+
+        self.rescue.push_screen(UnlockDialog(plain(image.name), lambda machine: machine.image(image.path)), opened)
+
+    def _warn(self, image: ImageSummary) -> None:
+        def answered(answer: str | None) -> None:
+            if answer == "use":
+                self._go(image)
+
+        self.rescue.push_screen(
+            Question(
+                "This image failed its last check",
+                plain(image.name),
+                [("back", "Choose another image"), ("use", "Use it all the same")],
+                warning="Some of what it holds is damaged. A restore stops at the damage and leaves a disk that cannot be used.",
+            ),
+            answered,
+        )
+
+    def _go(self, image: ImageSummary) -> None:
+        self.rescue.push_screen(NEXT[self._flow.kind](replace(self._flow, image=image)))

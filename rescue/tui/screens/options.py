@@ -1,11 +1,12 @@
-"""How to back up: name, comment, compression, check. Everything has a default: Enter, Enter."""
+"""How to back up: name, comment, kind, compression, encryption, check. Everything has a default: Enter, Enter."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final, Literal
 
 from textual import on
 from textual.binding import Binding, BindingType
@@ -14,28 +15,57 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
+from rescue.errors import RescueError
+from rescue.images.secrets import Secrets, new_recovery_key
+from rescue.model.plan import CaptureDisk, Plan
+from rescue.model.survey import ImageSummary
 from rescue.planning.words import plain
-from rescue.services import BackupRequest
+from rescue.services import BackupRequest, Machine
 from rescue.tui.describe import disk_name
 from rescue.tui.flow import Flow
 from rescue.tui.frame import RescueScreen
 from rescue.tui.screens.review import ReviewScreen
-from rescue.tui.theme import PLAIN, QUIET
+from rescue.tui.secret_dialogs import NewPassphraseDialog, OwnRecoveryKeyDialog, RecoveryKeyDialog
+from rescue.tui.theme import PLAIN, QUIET, WARN
 from rescue.tui.widgets.button import PushButton
+from rescue.tui.widgets.lines import Line, Lines
 from rescue.tui.widgets.toggle import Toggle
 from rescue.units import human_size
 
-_LEVELS = (1, 0, 9)
-_LEVEL_NAMES = ("Fast, bigger file", "Automatic", "Small file, slower")
+_LEVELS: Final = (1, 0, 9)
+_LEVEL_NAMES: Final = ("Fast, bigger file", "Automatic", "Small file, slower")
+_KINDS: Final[tuple[Literal["", "full", "incremental", "differential"], ...]] = ("", "full", "incremental", "differential")
+_KIND_NAMES: Final = ("Automatic", "Full: everything", "Incremental: since the newest", "Differential: since the full one")
+_RECOVERY_NAMES: Final = ("A new one, to write down", "The one I have on paper", "None: only the passphrase opens it")
+_NEW, _OWN = 0, 1
+
+
+def forecast(plan: Plan) -> str:
+    """What kind of image it will be, and upon which one, in a sentence."""
+    step = plan.steps[0]
+    if not isinstance(step, CaptureDisk):
+        return ""
+    if step.begun:
+        return f"It goes on with {plain(step.name)}, which was interrupted."
+    if step.kind == "full":
+        return "It will be a full image: it needs no other."
+    base = plain(os.path.basename(step.parent))
+    return f"It will be {'an incremental' if step.kind == 'incremental' else 'a differential'} image upon {base}."
 
 
 class OptionsScreen(RescueScreen):
     """A few settings, and on to the review."""
 
     HELP = (
-        "Without a name, the image is named after the computer, the disk and today's date.\n"
-        "Normal compression is right for nearly everybody.\n"
-        "Checking reads the finished image again from its disk and compares every hash: leave it on unless you are in a hurry."
+        "Without a name, the image is named after the computer, the disk and today's date.\n\n"
+        "Kind: automatic stores only what changed, if a whole image of this disk is here already, and everything if not. "
+        "Incremental: what changed since the newest image. Differential: since the newest full one. Both need what they are "
+        "made upon; a full image needs no other.\n\n"
+        "Encryption: without the passphrase nobody can read what is in the image, not even names. A recovery key on paper "
+        "opens it too.\n\n"
+        "Automatic compression is right for nearly everybody. "
+        "Checking reads the finished image again from its disk, compares every hash and opens its file systems: leave it on "
+        "unless you are in a hurry."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "app.focus_next", show=False),
@@ -45,29 +75,99 @@ class OptionsScreen(RescueScreen):
     def __init__(self, flow: Flow) -> None:
         super().__init__()
         self._flow = flow
+        self._unlocked: Machine | None = None  # with the new image's secrets
+        self._encrypted_here = False
+        self._asked = 0
 
     def heading(self) -> str:
         """What for."""
         return "Back up: How?"
 
     def content(self) -> Iterable[Widget]:
-        """Four settings and a button."""
+        """The settings and a button."""
         source = self._flow.source
         what = f"{disk_name(source.disk)}, {human_size(source.disk.size)}" if source else ""
         yield Static(Content.styled(f"{what} → {plain(self._flow.place_title)}", QUIET), classes="gap")
         yield Static("")
-        for label, field in (
-            ("Name", Input(placeholder="made from computer, disk and date", id="name")),
-            ("Comment", Input(placeholder="for yourself: “before the update”", id="comment")),
-            ("Compression", Toggle(_LEVEL_NAMES, 1, name="level")),
-            ("Check afterwards", Toggle(("Yes", "No"), 0, name="verify")),
-        ):
-            yield Horizontal(Static(Content.styled(label, PLAIN), classes="label"), field, classes="field")
+        yield self._row("Name", Input(placeholder="made from computer, disk and date", id="name"))
+        yield self._row("Comment", Input(placeholder="for yourself: “before the update”", id="comment"))
+        yield self._row("Kind", Toggle(_KIND_NAMES, 0, name="kind"))
+        yield Lines([Line("Looking at the images here …", QUIET)], name="forecast")
+        yield self._row("Encryption", Toggle(("No", "Yes"), 0, name="encrypt"))
+        yield self._row("Recovery key", Toggle(_RECOVERY_NAMES, _NEW, name="recovery"))
+        yield self._row("Compression", Toggle(_LEVEL_NAMES, 1, name="level"))
+        yield self._row("Check afterwards", Toggle(("Yes", "No"), 0, name="verify"))
         yield Horizontal(PushButton("Review the backup", name="next"), classes="row")
+
+    def _row(self, label: str, field: Widget) -> Horizontal:
+        return Horizontal(Static(Content.styled(label, PLAIN), classes="label"), field, classes="field", id=f"row-{field.id}")
 
     def on_mount(self) -> None:
         """Most people want the defaults: the button first."""
+        self._show_encryption()
         self.query_one("#next").focus()
+        machine, folder = self.rescue.machine, self._folder
+        self.in_thread(lambda: machine.images(folder), self._looked)
+
+    @property
+    def _folder(self) -> Path:
+        return self._flow.folder or Path("/")
+
+    @property
+    def _encrypt(self) -> bool:
+        return self.query_one("#encrypt", Toggle).index == 1
+
+    def _looked(self, images: list[ImageSummary]) -> None:
+        """Where the newest image is encrypted, the next one should not lie beside it open to everybody."""
+        newest = max((image for image in images if image.uuid), key=lambda image: image.created, default=None)
+        self._encrypted_here = any(image.encrypted for image in images)
+        if newest is not None and newest.encrypted:
+            self.query_one("#encrypt", Toggle).index = 1
+            self.query_one("#recovery", Toggle).index = _OWN
+            self._show_encryption()
+        self._forecast()
+
+    @on(Toggle.Turned, "#kind")
+    def _kind_turned(self) -> None:
+        self._forecast()
+
+    @on(Toggle.Turned, "#encrypt")
+    def _encryption_turned(self) -> None:
+        self._unlocked = None
+        self._show_encryption()
+        self._forecast()
+
+    @on(Toggle.Turned, "#recovery")
+    def _recovery_turned(self) -> None:
+        self._unlocked = None
+
+    def _show_encryption(self) -> None:
+        self.query_one("#row-recovery").display = self._encrypt
+
+    def _forecast(self) -> None:
+        """Say what the kind comes down to; only the answer to the last question counts."""
+        self._asked += 1
+        asked, source, folder = self._asked, self._flow.source, str(self._folder)
+        machine = self._unlocked or self.rescue.machine
+        request = BackupRequest(kind=_KINDS[self.query_one("#kind", Toggle).index], encrypt=self._encrypt)
+        if source is None:
+            return
+        if request.encrypt and self._unlocked is None:
+            self._say("What it will be made upon is known when you gave the passphrase, which comes next.", QUIET)
+            return
+
+        def say(words: str, style: str) -> None:
+            if asked == self._asked and self.is_attached:
+                self._say(words, style)
+
+        self.rescue.in_thread(
+            lambda: machine.plan_backup(source, folder, request),
+            lambda plan: say(forecast(plan), QUIET),
+            lambda error: say(f"{error.message} {error.hint}".strip(), WARN),
+        )
+
+    def _say(self, words: str, style: str) -> None:
+        self.query_one("#forecast", Lines).show([Line(words, style)])
 
     @on(Input.Submitted)
     def _submitted(self) -> None:
@@ -80,9 +180,42 @@ class OptionsScreen(RescueScreen):
             level=_LEVELS[self.query_one("#level", Toggle).index],
             comment=self.query_one("#comment", Input).value.strip(),
             verify=self.query_one("#verify", Toggle).index == 0,
+            kind=_KINDS[self.query_one("#kind", Toggle).index],
+            encrypt=self._encrypt,
         )
 
     @on(PushButton.Pressed, "#next")
     def _next(self) -> None:
-        folder = self._flow.folder or Path("/")
-        self.rescue.push_screen(ReviewScreen(replace(self._flow, folder=folder, request=self.request())))
+        if self._encrypt and self._unlocked is None:
+            note = (
+                "\nEncrypted images are here: with their passphrase, this one is built upon them." if self._encrypted_here else ""
+            )
+            self.rescue.push_screen(NewPassphraseDialog(note), self._with_passphrase)
+            return
+        flow = replace(self._flow, folder=self._folder, request=self.request(), machine=self._unlocked)
+        self.rescue.push_screen(ReviewScreen(flow))
+
+    def _with_passphrase(self, secrets: Secrets | None) -> None:
+        if secrets is None:
+            return
+        way = self.query_one("#recovery", Toggle).index
+        if way == _NEW:
+            key = new_recovery_key()
+            self.rescue.push_screen(
+                RecoveryKeyDialog(key), lambda noted: self._with_secrets(replace(secrets, recovery=key)) if noted else None
+            )
+        elif way == _OWN:
+            self.rescue.push_screen(
+                OwnRecoveryKeyDialog(), lambda own: self._with_secrets(replace(secrets, recovery=own)) if own else None
+            )
+        else:
+            self._with_secrets(secrets)
+
+    def _with_secrets(self, secrets: Secrets) -> None:
+        self._unlocked = self.rescue.machine.with_secrets(secrets)
+        self._forecast()
+        self._next()
+
+    def failed(self, error: RescueError) -> None:
+        """The images here cannot be listed: what is wrong is told again, and in full, by the review."""
+        self._say(f"{error.message} {error.hint}".strip(), WARN)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual import on
 from textual.binding import Binding, BindingType
@@ -16,11 +16,11 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from rescue.errors import RescueError
-from rescue.model.plan import Plan
+from rescue.model.plan import CaptureDisk, Plan
 from rescue.planning.words import plain
 from rescue.services import Machine
 from rescue.tui.describe import disk_details, disk_name, rough_duration
-from rescue.tui.flow import Flow
+from rescue.tui.flow import Flow, FlowKind
 from rescue.tui.follow import Follower
 from rescue.tui.frame import BACK_KEY, HELP_KEY, Body, RescueScreen
 from rescue.tui.screens.running import RunningScreen
@@ -30,7 +30,13 @@ from rescue.tui.widgets.button import PushButton
 from rescue.tui.widgets.lines import BLANK, Line, Lines
 from rescue.units import human_size
 
-_START = {"backup": "Start the backup", "restore": "Erase and restore", "verify": "Start the check"}
+_START: Final[dict[FlowKind, str]] = {"backup": "Start the backup", "restore": "Erase and restore", "verify": "Start the check"}
+
+
+def begun_bytes(plan: Plan) -> int:
+    """Bytes that an interrupted backup left and that this plan goes on with; 0 when it begins anew."""
+    step = plan.steps[0]
+    return step.begun if isinstance(step, CaptureDisk) else 0
 
 
 def make_plan(machine: Machine, flow: Flow) -> Plan:
@@ -51,6 +57,9 @@ def plan_lines(plan: Plan) -> list[Line]:
         lines.append(Line("This will be erased:", BAD, "⚠ "))
         lines += [Line(plain(loss), WARN, "  ✗ ") for loss in plan.losses]
         lines.append(BLANK)
+    if begun_bytes(plan):
+        words = f"A backup of this disk was interrupted here. {human_size(begun_bytes(plan))} of it are kept: go on with it, "
+        lines += [Line(words + "or begin anew and throw them away.", STRONG, "▶ "), BLANK]
     if plan.warnings:
         lines += [Line(plain(warning), WARN, "⚠ ") for warning in plan.warnings]
         lines.append(BLANK)
@@ -69,7 +78,9 @@ class ReviewScreen(RescueScreen):
     HELP = (
         "Nothing has been done yet. Read what will happen and, above all, what will be erased.\n\n"
         "To restore, go to the field with Tab, type the last four characters of the disk's serial as shown, and press Enter. "
-        "That is how the wrong disk is kept safe. Cancel or Esc goes back and changes nothing."
+        "That is how the wrong disk is kept safe. Cancel or Esc goes back and changes nothing.\n\n"
+        "Where a backup of this disk was interrupted, “Go on with it” keeps what is written and compares it first; "
+        "“Begin anew” shows another plan, which throws it away."
     )
     KEYS = (
         HELP_KEY,
@@ -118,12 +129,17 @@ class ReviewScreen(RescueScreen):
         yield Horizontal(
             PushButton("Cancel", name="cancel"),
             PushButton(_START[self._flow.kind], name="start", disabled=True),
+            PushButton("Begin anew", name="anew"),
             classes="row",
         )
 
     def on_mount(self) -> None:
         """Cancel has the focus; the plan is made in a thread."""
         self.query_one("#cancel").focus()
+        self.query_one("#anew").display = False
+        self._make_plan()
+
+    def _make_plan(self) -> None:
         flow = self._flow
         machine = flow.machine or self.rescue.machine
         self.in_thread(lambda: make_plan(machine, flow), self._planned)
@@ -148,6 +164,9 @@ class ReviewScreen(RescueScreen):
     def _planned(self, plan: Plan) -> None:
         self._plan = plan
         self.query_one("#plan", Lines).show(plan_lines(plan))
+        self.query_one("#anew").display = bool(begun_bytes(plan))
+        if begun_bytes(plan):
+            self.query_one("#start", PushButton).rename("Go on with it")
         self._allow()
 
     @property
@@ -199,6 +218,17 @@ class ReviewScreen(RescueScreen):
             self.failed(error)
         else:
             self.rescue.say_failed(error)
+
+    @on(PushButton.Pressed, "#anew")
+    def _begin_anew(self) -> None:
+        """Another plan, to be read before it is started."""
+        self._flow = replace(self._flow, request=replace(self._flow.request, anew=True))
+        self._plan = None
+        self.query_one("#start", PushButton).rename(_START[self._flow.kind])
+        self._allow()
+        self.query_one("#cancel").focus()
+        self.query_one("#anew").display = False
+        self._make_plan()
 
     @on(PushButton.Pressed, "#cancel")
     def _cancel(self) -> None:

@@ -40,6 +40,11 @@ class PushButton(Widget, can_focus=True):
         """The label in brackets; in round ones while it cannot be pressed, so that colour is not the only sign."""
         return Content(f"( {self.label} )" if self.disabled else f"[ {self.label} ]")
 
+    def rename(self, label: str) -> None:
+        """Show another label."""
+        self.label = label
+        self.refresh(layout=True)
+
     def action_press(self) -> None:
         """Tell the screen."""
         self.post_message(self.Pressed(self))

@@ -1,0 +1,66 @@
+"""Which of the jobs were interrupted and can be gone on with. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rescue.model.disk import Disk
+from rescue.model.plan import CaptureDisk, DeployImage, Plan
+from rescue.model.survey import DiskSurvey, Place
+from rescue.tui.follow import Follower
+
+
+def disk_of(plan: Plan) -> Disk | None:
+    """The disk that a backup reads or a restore writes."""
+    return plan.target if plan.kind == "restore" else plan.source if plan.kind == "backup" else None
+
+
+def image_of(plan: Plan) -> str:
+    """The path of the image that a restore reads; empty for other jobs."""
+    return next((step.image for step in plan.steps if isinstance(step, DeployImage)), "")
+
+
+def folder_of(plan: Plan) -> str:
+    """The folder that a backup writes into, or that the image of a restore is in."""
+    captures = [step.store for step in plan.steps if isinstance(step, CaptureDisk)]
+    return captures[0] if captures else str(Path(image_of(plan)).parent)
+
+
+def interrupted(followers: Iterable[Follower]) -> list[Follower]:
+    """The jobs that did not come to their end after they had begun, the newest of each disk only; ``followers`` newest first.
+
+    A later job on the same disk takes the place of one before it, however it ended.
+    """
+    found = []
+    seen: set[tuple[str, str, str]] = set()
+    for follower in followers:
+        plan = follower.job.plan
+        disk = disk_of(plan)
+        if disk is None:
+            continue
+        about = (plan.kind, disk.path, disk.serial)
+        if about in seen:
+            continue
+        seen.add(about)
+        # Before its first step nothing was written: there is nothing to go on with.
+        if follower.finished is not None and follower.finished.state != "succeeded" and follower.current >= 0:
+            found.append(follower)
+    return found
+
+
+def same_disk(surveys: Sequence[DiskSurvey], disk: Disk) -> DiskSurvey | None:
+    """The disk of a job among those that are here now: by path, size and serial."""
+    who = (disk.path, disk.size, disk.serial)
+    return next((survey for survey in surveys if (survey.disk.path, survey.disk.size, survey.disk.serial) == who), None)
+
+
+def place_of(places: Sequence[Place], folder: str) -> Place | None:
+    """The place that a job's folder was in; None when it is in none of these."""
+    path = Path(folder)
+    inside = [place for place in places if _mounted_at(place) and path.is_relative_to(_mounted_at(place))]
+    return max(inside, key=lambda place: len(_mounted_at(place)), default=None)
+
+
+def _mounted_at(place: Place) -> str:
+    return place.folder or place.point
