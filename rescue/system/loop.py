@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,11 @@ def loop_device(path: str, *, offset: int, size: int, writable: bool = False) ->
     mode = [] if writable else ["--read-only"]
     node = run(["losetup", "--find", "--show", *mode, *range_, path]).text.strip()
     try:
+        held = os.open(node, os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        # While it is open this only marks it: the kernel detaches it with its last user, also when we are killed.
+        run(["losetup", "--detach", node])
+    try:
         yield node
     finally:
-        run(["losetup", "--detach", node])
+        os.close(held)
