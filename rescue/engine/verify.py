@@ -57,56 +57,63 @@ def verify_image(
     ``progress`` is told bytes of content. Raises DamagedError, FormatError, CancelledError.
     """
     with Chain(path, secrets) as image:
-        statistics = image.manifest.statistics
-        expected = statistics.own_bytes if own_only else statistics.data_bytes
-        done = 0
-        chunks = 0
-        workers = worker_count()
-        window = 2 * workers + 2
-        buffers = Buffers(workers, image.header.frame_limit)
-        stored_buffers = StoredBuffers(image, window + 1)
-        decoders: SimpleQueue[FrameDecoder] = SimpleQueue()
-        for _ in range(workers):
-            decoders.put(FrameDecoder())
+        return verify_chain(image, own_only=own_only, token=token, progress=progress)
 
-        def load() -> Iterator[tuple[_Frame, Stored] | _ZeroFrame]:
-            for item in _Walk(image, own_only).items():
-                token.check()
-                yield (item, stored_buffers.read(item.use)) if isinstance(item, _Frame) else item
 
-        def check(loaded: tuple[_Frame, Stored] | _ZeroFrame) -> FrameUse | None:
-            if isinstance(loaded, _ZeroFrame):
-                zeros = zero_frame(loaded.length)
-                if image.image.source.pread(len(zeros), loaded.offset) != zeros:
-                    raise DamagedError(f"{path} is damaged: the zeros at byte {loaded.offset} of the file are none.")
-                return None
-            (use, checksum), stored = loaded
-            decoder = decoders.get()
-            buffer = buffers.lend()
-            try:
-                decoder.decode(image, use, stored.frame, buffer)
-                if checksum is not None:
-                    _check_as_stock(image, use, checksum, stored.frame, buffer)
-            finally:
-                stored_buffers.give_back(stored)
-                buffers.give_back(buffer)
-                decoders.put(decoder)
-            return use
+def verify_chain(
+    image: Chain, *, own_only: bool = False, token: CancelToken, progress: Callable[[int, int], None]
+) -> VerifyResult:
+    """The same for an open image. One of which files are missing can be checked with ``own_only``. Raises as verify_image."""
+    statistics = image.manifest.statistics
+    expected = statistics.own_bytes if own_only else statistics.data_bytes
+    done = 0
+    chunks = 0
+    workers = worker_count()
+    window = 2 * workers + 2
+    buffers = Buffers(workers, image.header.frame_limit)
+    stored_buffers = StoredBuffers(image, window + 1)
+    decoders: SimpleQueue[FrameDecoder] = SimpleQueue()
+    for _ in range(workers):
+        decoders.put(FrameDecoder())
 
-        def count(use: FrameUse | None) -> None:
-            nonlocal done, chunks
-            if use is not None:
-                done += sum(chunk.length for chunk in use.chunks)
-                chunks += len(use.chunks)
-                progress(done, max(expected, done))
+    def load() -> Iterator[tuple[_Frame, Stored] | _ZeroFrame]:
+        for item in _Walk(image, own_only).items():
+            token.check()
+            yield (item, stored_buffers.read(item.use)) if isinstance(item, _Frame) else item
 
-        progress(0, expected)
-        run_ordered(load(), check, count, workers=workers, window=window)
-        if done != expected or (chunks != statistics.chunks and not own_only):
-            raise DamagedError(f"{path} is damaged: its manifest counts other chunks than its index holds.")
-        return VerifyResult(
-            image.manifest.uuid, image.fingerprint, done, chunks, image.header.disk_size
-        )  # fmt: skip
+    def check(loaded: tuple[_Frame, Stored] | _ZeroFrame) -> FrameUse | None:
+        if isinstance(loaded, _ZeroFrame):
+            zeros = zero_frame(loaded.length)
+            if image.image.source.pread(len(zeros), loaded.offset) != zeros:
+                raise DamagedError(f"{image.path} is damaged: the zeros at byte {loaded.offset} of the file are none.")
+            return None
+        (use, checksum), stored = loaded
+        decoder = decoders.get()
+        buffer = buffers.lend()
+        try:
+            decoder.decode(image, use, stored.frame, buffer)
+            if checksum is not None:
+                _check_as_stock(image, use, checksum, stored.frame, buffer)
+        finally:
+            stored_buffers.give_back(stored)
+            buffers.give_back(buffer)
+            decoders.put(decoder)
+        return use
+
+    def count(use: FrameUse | None) -> None:
+        nonlocal done, chunks
+        if use is not None:
+            done += sum(chunk.length for chunk in use.chunks)
+            chunks += len(use.chunks)
+            progress(done, max(expected, done))
+
+    progress(0, expected)
+    run_ordered(load(), check, count, workers=workers, window=window)
+    if done != expected or (chunks != statistics.chunks and not own_only):
+        raise DamagedError(f"{image.path} is damaged: its manifest counts other chunks than its index holds.")
+    return VerifyResult(
+        image.manifest.uuid, image.fingerprint, done, chunks, image.header.disk_size
+    )  # fmt: skip
 
 
 class _Walk:

@@ -220,12 +220,19 @@ class FolderStore:
 
     def clear_removed(self) -> None:
         """Finish the removals that a power cut interrupted. To be called within :meth:`exclusive`. Raises RescueError."""
+        for name in self.interrupted_removals():
+            clear_parts(self.folder / name)
+
+    def interrupted_removals(self) -> list[str]:
+        """The objects that are only partly removed, and that nobody removes now."""
+        found = []
         for entry in os.listdir(self.folder):
             name = entry[1:].removesuffix(MARKER)
             if name and entry == f".{name}{MARKER}":
                 path = self.folder / name
                 if not partial_path(path).exists() and not locked_by_another(self.folder / entry):
-                    clear_parts(path)
+                    found.append(name)
+        return sorted(found)
 
 
 def _complete(numbers: set[int]) -> bool:

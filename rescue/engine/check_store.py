@@ -1,0 +1,193 @@
+"""Check all images of a store: every file's own data once, then that what images share is what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
+from typing import Final, Literal, TypeAlias
+
+from rescue.engine.pipeline import Buffers, run_ordered, worker_count
+from rescue.engine.sharing import doubtful
+from rescue.engine.stored import Stored, StoredBuffers
+from rescue.engine.verify import verify_chain
+from rescue.errors import CancelledError, CredentialError, DamagedError, FormatError, RescueError, UnsupportedError
+from rescue.images.chain import Chain
+from rescue.images.frames import FrameDecoder, FrameUse, uses
+from rescue.images.secrets import NO_SECRETS, Secrets
+from rescue.model.progress import CancelToken
+from rescue.stores.folder import FolderStore
+
+State: TypeAlias = Literal["whole", "damaged", "locked", "unreadable"]
+
+_IMAGE_NAMES: Final = (".img.zst", ".rimg")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found of one image. ``why`` is a sentence; ``needs`` are the names of damaged images that it needs.
+
+    "damaged" was found out, "unreadable" is what could not be read or is not known to this program.
+    """
+
+    name: str
+    path: str
+    state: State
+    why: str = ""
+    needs: tuple[str, ...] = ()
+    checked_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Image:
+    name: str
+    path: str
+    fingerprints: Sequence[str] = ()
+    members: Sequence[str] = ()  # what the files of its chain were called, by their numbers from 1
+    rows: int = 0
+    own_bytes: int = 0
+    losses: str = ""
+    error: RescueError | None = None  # of its own file
+    found: Checked | None = None
+    secrets: Secrets = field(default=NO_SECRETS, repr=False)
+
+    def tables(self) -> Iterator[bytes]:
+        """See sharing.Index."""
+        with Chain(self.path, self.secrets, incomplete=True) as chain:
+            for number in range(len(chain.manifest.segments)):
+                yield chain.segment_table(number)
+
+
+def check_store(
+    store: FolderStore,
+    secrets: Secrets = NO_SECRETS,
+    *,
+    token: CancelToken,
+    progress: Callable[[int, int], None],
+    found: Callable[[Checked], None],
+) -> list[Checked]:
+    """Check every image in ``store``; other files are left out. ``found`` is told of each, sorted by name, as ``store`` goes on.
+
+    ``progress`` is told bytes of data checked and in all. Raises CancelledError, RescueError (the store cannot be read).
+    """
+    images = [image for name in _names(store) if (image := _look(store, name, secrets)) is not None]
+    total = sum(image.own_bytes for image in images)
+    done = 0
+    progress(0, total)
+    for image in images:
+        token.check()
+        if image.found is None:
+            _check_own(image, token, lambda part, _, before=done: progress(before + part, total))  # type: ignore[misc]
+            done += image.own_bytes
+    open_ = [image for image in images if image.found is None]
+    proved = [image for image in open_ if image.error is None]
+    checked = _shared(open_, proved, token)
+    bad = {image.fingerprints[0]: image.name for image in open_ if image.error is not None}
+    results = []
+    for image in images:
+        result = image.found or _result(image, checked[image.name], bad, token)
+        found(result)
+        results.append(result)
+    return results
+
+
+def _names(store: FolderStore) -> list[str]:
+    return sorted([*store.names(), *(name for name in store.incomplete() if name.lower().endswith(_IMAGE_NAMES))])
+
+
+def _look(store: FolderStore, name: str, secrets: Secrets) -> _Image | None:
+    """An image before its data are checked; None for another file."""
+    path = str(store.path(name))
+    image = _Image(name, path, secrets=secrets)
+    try:
+        with Chain(path, secrets, incomplete=True) as chain:
+            image.fingerprints = [chain.fingerprint, *(member.fingerprint for member in chain.manifest.chain)]
+            image.members = [chain.image.name, *(member.name for member in chain.manifest.chain)]
+            image.rows = sum(entry.rows for entry in chain.manifest.segments)
+            image.own_bytes = chain.manifest.statistics.own_bytes
+            image.losses = " ".join(loss.sentence for loss in chain.losses)
+    except CredentialError as error:
+        image.found = Checked(name, path, "locked", error.message)
+    except UnsupportedError as error:
+        image.found = Checked(name, path, "unreadable", error.message)
+    except FormatError as error:
+        if not name.lower().endswith(_IMAGE_NAMES):
+            return None
+        image.found = Checked(name, path, "unreadable", error.message)
+    except DamagedError as error:
+        image.found = Checked(name, path, "damaged", error.message)
+    except RescueError as error:
+        if not name.lower().endswith(_IMAGE_NAMES):
+            return None
+        image.found = Checked(name, path, "unreadable", error.message)
+    return image
+
+
+def _check_own(image: _Image, token: CancelToken, progress: Callable[[int, int], None]) -> None:
+    try:
+        with Chain(image.path, image.secrets, incomplete=True) as chain:
+            verify_chain(chain, own_only=True, token=token, progress=progress)
+    except CancelledError:
+        raise
+    except RescueError as error:
+        image.error = error
+
+
+def _shared(images: Sequence[_Image], proved: Sequence[_Image], token: CancelToken) -> dict[str, set[int]]:
+    """For each image the numbers of the files of its chain whose data it has to have checked itself."""
+    token.check()
+    needed = {fingerprint for image in images for fingerprint in image.fingerprints[1:]}
+    readable = [image for image in images if image.error is None]
+    found = doubtful(readable, [image for image in proved if image.fingerprints[0] in needed])
+    return {image.name: files for image, files in zip(readable, found, strict=True)}
+
+
+def _result(image: _Image, files: set[int] | None, bad: dict[str, str], token: CancelToken) -> Checked:
+    needs = tuple(bad[fingerprint] for fingerprint in image.fingerprints[1:] if fingerprint in bad)
+    plain = Checked(image.name, image.path, "whole", "", needs, image.own_bytes)
+    if image.error is not None:
+        state: State = "damaged" if isinstance(image.error, DamagedError | FormatError) else "unreadable"
+        return replace(plain, state=state, why=image.error.message)
+    if image.losses:
+        return replace(plain, state="damaged", why=image.losses)
+    if not files:
+        return replace(plain, needs=())
+    try:
+        with Chain(image.path, image.secrets) as chain:
+            _check_frames(chain, files, token)
+    except CancelledError:
+        raise
+    except (DamagedError, FormatError) as error:
+        return replace(plain, state="damaged", why=error.message)
+    except RescueError as error:
+        return replace(plain, state="unreadable", why=error.message)
+    return plain
+
+
+def _check_frames(chain: Chain, files: set[int], token: CancelToken) -> None:
+    """Read and check all that an image needs of some files of its chain. Raises DamagedError, FormatError, SourceReadError."""
+    workers = worker_count()
+    window = 2 * workers + 2
+    buffers = Buffers(workers, chain.header.frame_limit)
+    stored_buffers = StoredBuffers(chain, window + 1)
+    decoders: SimpleQueue[FrameDecoder] = SimpleQueue()
+    for _ in range(workers):
+        decoders.put(FrameDecoder())
+
+    def load() -> Iterator[tuple[FrameUse, Stored]]:
+        for use in uses(chain):
+            if isinstance(use, FrameUse) and use.file in files:
+                token.check()
+                yield use, stored_buffers.read(use)
+
+    def check(loaded: tuple[FrameUse, Stored]) -> None:
+        use, stored = loaded
+        decoder, buffer = decoders.get(), buffers.lend()
+        try:
+            decoder.decode(chain, use, stored.frame, buffer)
+        finally:
+            stored_buffers.give_back(stored)
+            buffers.give_back(buffer)
+            decoders.put(decoder)
+
+    run_ordered(load(), check, lambda _: None, workers=workers, window=window)
