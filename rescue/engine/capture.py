@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
@@ -17,10 +18,12 @@ from rescue import __version__
 from rescue.devices.table import read_layout
 from rescue.engine.confirm import Confirmation, Expected
 from rescue.engine.effort import Effort
+from rescue.engine.gaps import NO_GAPS, pieces, read_around
 from rescue.engine.making import Destination, Making, Start, fitting, new_start
 from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.engine.reading import read_extents
 from rescue.engine.regions import FRAME_SIZE, Region, Stretch, regions_of, stretches_of
+from rescue.engine.salvage import Salvage
 from rescue.engine.survey import map_disk
 from rescue.errors import SourceReadError
 from rescue.images.begun import Begun
@@ -33,7 +36,7 @@ from rescue.images.manifest import Manifest, RawTable, Statistics
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.images.writer import Chunk, ImageWriter
 from rescue.model.disk import Disk
-from rescue.model.extents import ExtentMap
+from rescue.model.extents import Extent, ExtentMap
 from rescue.model.layout import Layout
 from rescue.model.progress import CancelToken, Message
 from rescue.model.source import Source
@@ -51,6 +54,7 @@ class CaptureResult:
     stored_size: int
     fingerprint: str
     volumes: tuple[Volume, ...]
+    bad_bytes: int = 0  # that a salvaged disk did not give
 
 
 class _ChangedError(Exception):
@@ -69,12 +73,16 @@ def capture_disk(
     making: Making,
     *,
     secrets: Secrets = NO_SECRETS,
+    salvage: Path | None = None,
     created: datetime.datetime,
     token: CancelToken,
     progress: Callable[[int, int], None],
     notify: Callable[[Message], None],
 ) -> CaptureResult:
     """Write an image of ``disk`` to ``output``, going on with what an earlier attempt left there. The disk is only read.
+
+    With ``salvage``, the folder of what is known of a failing disk, it goes on over what cannot be read quickly: that is BAD
+    in the image.
 
     ``secrets`` open the parent of an encrypted image, and are what opens the new one. ``progress`` is told bytes done and
     bytes in all, of what is kept. Raises SourceReadError (named by partition), TargetWriteError, CancelledError;
@@ -84,15 +92,20 @@ def capture_disk(
         if not disk.is_file:
             # What was written through a partition's node is not in the whole disk's cache: stale pages would be imaged.
             source.drop_cache()
-        layout = read_layout(source, disk.logical_sector_size)
-        volumes = map_disk(disk, source, layout)
+        disk = replace(disk, size=source.size)
+        salvaged = (
+            stack.enter_context(Salvage(source, salvage, disk=disk.who, sector_size=disk.physical_sector_size))
+            if salvage
+            else None
+        )
+        layout = read_layout(salvaged or source, disk.logical_sector_size)
+        volumes = map_disk(disk, salvaged or source, layout)
         for volume, _ in volumes:
             if volume.whole_because:
                 name = f"Partition {volume.partition}" if volume.partition else "The file system"
                 notify(Message("warning", f"{name} is kept whole ({human_size(volume.size)}): {volume.whole_because}"))
-        disk = replace(disk, size=source.size)
         parent = stack.enter_context(Chain(making.parent, secrets)) if making.kind is not Kind.FULL else None
-        capture = Capture(source, disk, layout, volumes, making, parent)
+        capture = Capture(source, disk, layout, volumes, making, parent, salvaged)
         return capture.run(output, secrets, created, token, progress, notify)
 
 
@@ -107,8 +120,10 @@ class Capture:
         volumes: Sequence[tuple[Volume, ExtentMap]],
         making: Making,
         parent: Chain | None = None,
+        salvage: Salvage | None = None,
     ) -> None:
         self._source = source
+        self._salvage = salvage
         self._disk = disk
         self._layout = layout
         self._volumes = volumes
@@ -180,12 +195,20 @@ class Capture:
             format=1, tool=f"rescue {__version__}", uuid=start.header.uuid_text, kind=self._making.kind.word,
             created=made.strftime("%Y-%m-%dT%H:%M:%SZ"), comment=self._making.comment, host=self._making.host,
             disk=self._disk, layout=self._layout, volumes=tuple(volume for volume, _ in self._volumes),
-            tables=tuple(RawTable(e.start, self._source.pread(e.length, e.start)) for e in self._layout.table),
+            tables=tuple(RawTable(e.start, self._table(e)) for e in self._layout.table),
             segments=(), statistics=Statistics(used_bytes=used),
             chain=known.members if known else (), parent=known.members[0].uuid if known else "",
         )  # fmt: skip
         fingerprint = writer.finish(manifest)
-        return CaptureResult(start.header.uuid_text, used, writer.stored_size, fingerprint, manifest.volumes)
+        return CaptureResult(start.header.uuid_text, used, writer.stored_size, fingerprint, manifest.volumes, writer.bad_bytes)
+
+    def _table(self, extent: Extent) -> bytes:
+        """The raw bytes of a range that holds a partition table."""
+        if self._salvage is None:
+            return self._source.pread(extent.length, extent.start)
+        buffer = bytearray(extent.length)
+        read_around(self._salvage, extent.start, extent.end, (extent,), memoryview(buffer))
+        return bytes(buffer)
 
     def _confirmed(self, begun: Begun, stretches: Iterator[Stretch], advance: Callable[[Stretch], None]) -> Begun | None:
         """What of an earlier attempt is still right: it is read from the disk, and from the image, and hashed once more."""
@@ -196,6 +219,10 @@ class Capture:
         def look(expected: Expected) -> tuple[Expected, bool]:
             buffer = self._buffers.lend()
             try:
+                if self._salvage is not None:
+                    # A failing disk is not read twice to compare all of it: where each region begins has to do.
+                    same = expected.stretch.start != expected.stretch.region.start or self._holds(expected, buffer)
+                    return expected, same and confirmation.is_stored(expected, buffer)
                 return expected, confirmation.agrees(expected, self._chunks_of(expected.stretch, buffer), buffer)
             finally:
                 self._buffers.give_back(buffer)
@@ -212,6 +239,16 @@ class Capture:
             run_ordered(confirmation.expected(stretches), look, count, workers=self._workers, window=2 * self._workers)
         return begun.up_to(good) if good else None
 
+    def _holds(self, expected: Expected, buffer: memoryview) -> bool:
+        """Whether the failing disk holds what an unfinished image has of a stretch, as far as it can be read now."""
+        gaps = self._read(expected.stretch, buffer)
+        for row in expected.rows:
+            if row.kind == RowKind.DATA and not any(gaps.overlapping(row.start, row.end)):
+                content = buffer[row.start - expected.stretch.start : row.end - expected.stretch.start]
+                if self._digest(content) != row.hash:
+                    return False
+        return True
+
     def _use(self, keys: ImageKeys | None) -> None:
         """Hash chunks as an image with these keys does."""
         self._digest = digest_of(keys)
@@ -221,8 +258,7 @@ class Capture:
         """Read and hash a stretch."""
         if not stretch.extents:
             return [Chunk(RowKind.HOLE, stretch.end - stretch.start)]
-        self._read(stretch, buffer)
-        return self._hash(stretch, buffer)
+        return self._hash(stretch, buffer, self._read(stretch, buffer))
 
     def _pack(self, stretch: Stretch) -> _Packed:
         if not stretch.extents:
@@ -232,24 +268,30 @@ class Capture:
             chunks = self._chunks_of(stretch, buffer)
             if all(chunk.kind is not RowKind.DATA or chunk.known for chunk in chunks):
                 return _Packed(stretch, b"", chunks)
-            length = stretch.end - stretch.start if self._is_plain else _gather_new(chunks, buffer)
+            length = stretch.end - stretch.start if self._is_plain else gather_new(chunks, buffer)
             return _Packed(stretch, self._effort.compress(buffer[:length]), chunks)
         finally:
             self._buffers.give_back(buffer)
 
-    def _read(self, stretch: Stretch, buffer: memoryview) -> None:
+    def _read(self, stretch: Stretch, buffer: memoryview) -> ExtentMap:
+        """Read a stretch; what of it could not be read, where that is no error."""
         try:
             with self._turn:
+                if self._salvage is not None:
+                    return read_around(self._salvage, stretch.start, stretch.end, stretch.extents, buffer)
                 read_extents(self._source, stretch.start, stretch.end, stretch.extents, buffer)
+                return NO_GAPS
         except SourceReadError as error:
             raise _named(error, self._disk, stretch.region) from error
 
-    def _hash(self, stretch: Stretch, buffer: memoryview) -> list[Chunk]:
+    def _hash(self, stretch: Stretch, buffer: memoryview, gaps: ExtentMap) -> list[Chunk]:
         chunks: list[Chunk] = []
         extents = iter(stretch.extents)
         extent = next(extents, None)
-        for start in range(stretch.start, stretch.end, self._chunk):
-            end = min(start + self._chunk, stretch.end)
+        for start, end, missing in pieces(stretch.start, stretch.end, self._chunk, gaps):
+            if missing:
+                chunks.append(Chunk(RowKind.BAD, end - start))
+                continue
             while extent is not None and extent.end <= start:
                 extent = next(extents, None)
             if extent is None or extent.start >= end:
@@ -270,7 +312,7 @@ class Capture:
         return digest
 
 
-def _gather_new(chunks: list[Chunk], buffer: memoryview) -> int:
+def gather_new(chunks: list[Chunk], buffer: memoryview) -> int:
     """Move the chunks that are to be stored together at the start of the buffer; the bytes that they take there."""
     position = gathered = 0
     for chunk in chunks:
@@ -284,8 +326,11 @@ def _gather_new(chunks: list[Chunk], buffer: memoryview) -> int:
 
 def _named(error: SourceReadError, disk: Disk, region: Region) -> SourceReadError:
     inside = error.offset - region.start
+    hint = error.hint or (
+        "The disk may be failing: nothing was written to it. Check its cable, and its health with `smartctl -a`."
+        " To get all that can still be read, run the same command with --salvage."
+    )
     return SourceReadError(
         f"{disk.title} cannot be read at byte {error.offset}, which is byte {inside} of {region.name}. {error.message}",
-        error.offset, error.length,
-        "The disk may be failing: nothing was written to it. Check its cable, and its health with `smartctl -a`.",
+        error.offset, error.length, hint,
     )  # fmt: skip

@@ -85,8 +85,10 @@ class Confirmation:
 
     def agrees(self, expected: Expected, chunks: Sequence[Chunk], buffer: memoryview) -> bool:
         """Whether the chunks of a stretch are those in the image, and the image has their data. ``buffer`` is scratch space."""
-        if not _are_same(expected.stretch.start, chunks, expected.rows):
-            return False
+        return _are_same(expected.stretch.start, chunks, expected.rows) and self.is_stored(expected, buffer)
+
+    def is_stored(self, expected: Expected, buffer: memoryview) -> bool:
+        """Whether the image has the data of a stretch that its index says it has. ``buffer`` is scratch space."""
         uses = [use for use in segment_uses(expected.rows) if isinstance(use, FrameUse) and not use.file]
         return all(self._is_whole(use, buffer) for use in uses)
 

@@ -100,6 +100,11 @@ class Salvage:
         """What was tried so far. To be looked at only."""
         return self._map
 
+    @property
+    def held(self) -> ExtentMap:
+        """What the hard passes won, in this run and in those before, and is not in the image of a base."""
+        return self._data.extents
+
     def read(self, start: int, end: int, buffer: memoryview) -> tuple[Extent, ...]:
         """Fill the start of ``buffer`` with ``[start, end)`` of the disk; what could not be read, in order, zeros in its place.
 

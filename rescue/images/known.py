@@ -34,7 +34,7 @@ class KnownChunks:
         At most ``limit`` rows are kept; frames of more than FRAME_LIMIT bytes of content are not referred to.
         Raises as Chain.segment_table; RefusedError for a chain that is too long.
         """
-        self.members = _members(chain)
+        self.members = members_of(chain)
         if len(self.members) >= MAX_FILES:
             raise RefusedError("The chain has too many images.", "Make a full backup.")
         # The image itself is the first of the members, the files of its chain follow in their order.
@@ -91,7 +91,8 @@ class KnownChunks:
         return None
 
 
-def _members(chain: Chain) -> tuple[ChainMember, ...]:
+def members_of(chain: Chain) -> tuple[ChainMember, ...]:
+    """The chain of an image that is made upon this one: the image itself, then the files of its chain in their order."""
     manifest = chain.manifest
     own = ChainMember(
         manifest.uuid, chain.fingerprint, chain.image.name, manifest.kind, manifest.created, manifest.statistics.own_bytes,

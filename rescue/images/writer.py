@@ -130,6 +130,11 @@ class ImageWriter:
         """The disk is described up to here."""
         return self._disk
 
+    @property
+    def bad_bytes(self) -> int:
+        """Bytes of the disk so far that are not known."""
+        return self._counts[RowKind.BAD]
+
     def add(self, chunks: Iterable[Chunk], stored: bytes | bytearray | memoryview = b"") -> None:
         """Describe the next bytes of the disk, and append the frame that holds what is new of them, if anything is."""
         chunks = tuple(chunks)

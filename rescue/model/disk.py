@@ -32,6 +32,13 @@ class Disk:
         return self.path if self.is_file or not self.model else f"{self.path} ({self.model})"
 
     @property
+    def who(self) -> str:
+        """What tells this disk from others wherever it is plugged in, as words: model, serial number or file name, size."""
+        name = self.path.rstrip("/").rsplit("/", 1)[-1]
+        words = (self.model, f"serial {self.serial}" if self.serial else "" if self.wwn else name, self.wwn, f"{self.size} bytes")
+        return ", ".join(word for word in words if word)
+
+    @property
     def confirmation(self) -> str:
         """What a person types to allow this disk to be overwritten: the last four characters of its serial, or of its name."""
         name = self.path.rstrip("/").rsplit("/", 1)[-1]
