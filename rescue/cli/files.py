@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from rescue.cli.options import Context, add_json
+from rescue.cli.follow import follow, report
+from rescue.cli.options import Context, add_job, add_json, progress_style
+from rescue.cli.review import plan_json, plan_text
+from rescue.cli.secrets import add_secrets, image_secrets, unlocked
 from rescue.cli.text import table
 from rescue.engine.browse import Opened, is_image, open_disk_files, open_image_files
-from rescue.engine.extract import ExtractResult, extract
-from rescue.errors import CancelledError, UsageError
+from rescue.errors import UsageError
 from rescue.filesystems.files.tree import Entry, FileTree, Kind, search
-from rescue.model.progress import CancelToken, Message
+from rescue.model.survey import DiskSurvey, ImageSummary
+from rescue.model.text import shown
+from rescue.services import ExtractRequest, Machine
 from rescue.stores.address import local_path
 from rescue.units import human_size
 
@@ -45,13 +48,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     listing.add_argument("--search", metavar="WORDS", help="all files whose names hold these words, at most 1000")
     add_json(listing)
+    add_secrets(listing)
     listing.set_defaults(command=run_ls)
     copying = commands.add_parser("extract", help="copies files out of an image or a disk", allow_abbrev=False)
     _add_what(copying)
-    copying.add_argument("place", metavar="PARTITION:PATH", help="the file or folder, 2:/home/anna")
+    copying.add_argument("places", metavar="PARTITION:PATH", nargs="+", help="files and folders, 2:/home/anna")
     copying.add_argument("dest", metavar="DEST", type=Path, help="the folder to copy it into; made when its parent is there")
     copying.add_argument("--overwrite", action="store_true", help="replace files that are there already")
-    add_json(copying)
+    add_job(copying)
+    add_secrets(copying)
     copying.set_defaults(command=run_extract)
 
 
@@ -61,55 +66,39 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 
 def run_ls(arguments: argparse.Namespace, context: Context) -> int:
     """List partitions, a folder, or what a search finds."""
-    with _open(arguments.what, context) as opened:
+    with _open(arguments, context) as opened:
         if arguments.place is None:
             if arguments.search is not None:
                 raise UsageError("--search needs the partition to search.", "Give it as PARTITION:, for example 2:")
             _show_volumes(opened, arguments, context)
             return 0
         partition, path = parse_place(arguments.place)
-        tree = opened.tree(partition)
-        _say(tree.notes, context)
-        if arguments.search is not None:
-            entries = list(search(tree, arguments.search.split(), _FOUND_LIMIT))
-        else:
-            entry = tree.entry(path)
-            entries = list(tree.children(entry)) if entry.kind is Kind.FOLDER else [entry]
-            entries.sort(key=lambda child: child.name)
-        _show_entries(tree, entries, arguments, context, full=arguments.search is not None)
+        with opened.tree(partition) as tree:
+            _say(tree.notes, context)
+            if arguments.search is not None:
+                entries = list(search(tree, arguments.search.split(), _FOUND_LIMIT))
+            else:
+                entry = tree.entry(path)
+                entries = list(tree.children(entry)) if entry.kind is Kind.FOLDER else [entry]
+                entries.sort(key=lambda child: child.name)
+            _show_entries(tree, entries, arguments, context, full=arguments.search is not None)
     return 0
 
 
 def run_extract(arguments: argparse.Namespace, context: Context) -> int:
-    """Copy out; 1 when something of it could not be copied."""
-    partition, path = parse_place(arguments.place)
-    with _open(arguments.what, context) as opened, _cancelled_by_signals() as token:
-        tree = opened.tree(partition)
-        _say(tree.notes, context)
-
-        def warn(message: Message) -> None:
-            print(f"rescue: {shown(message.text)}", file=context.stderr)
-
-        try:
-            result = extract(
-                tree,
-                tree.entry(path),
-                arguments.dest,
-                overwrite=arguments.overwrite,
-                token=token,
-                progress=lambda _: None,
-                notify=warn,
-            )
-        except CancelledError as error:
-            raise CancelledError("Cancelled.", f"What was copied completely stays in {arguments.dest}.") from error
-    if arguments.json:
-        print(msgspec.json.format(msgspec.json.encode(_result_json(result)), indent=2).decode(), file=context.stdout)
-    else:
-        copied = f"{result.files} files, {result.folders} folders, {result.links} links, {human_size(result.content_bytes)}"
-        print(f"Copied into {arguments.dest}: {copied}.", file=context.stdout)
-        if result.failures:
-            print(f"{result.failures} could not be copied.", file=context.stdout)
-    return 1 if result.failures else 0
+    """Plan, run; 1 when something of it could not be copied."""
+    machine = _unlocked(arguments, context)
+    places = [parse_place(text) for text in arguments.places]
+    partition = places[0][0]
+    if any(number != partition for number, _ in places):
+        raise UsageError("The files are on different partitions.", "Extract from one partition at a time.")
+    request = ExtractRequest(tuple(path for _, path in places), str(arguments.dest), arguments.overwrite)
+    plan = machine.plan_extract(_source(arguments.what, machine), partition, request)
+    if arguments.dry_run:
+        print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
+        return 0
+    _say(plan.warnings, context)
+    return report(follow(lambda: machine.start(plan), progress_style(arguments, context.stderr), context.stderr), arguments.json)
 
 
 def parse_place(text: str) -> tuple[int, str]:
@@ -120,32 +109,36 @@ def parse_place(text: str) -> tuple[int, str]:
     return int(number), path.strip("/")
 
 
-def _open(what: str, context: Context) -> AbstractContextManager[Opened]:
+def _source(what: str, machine: Machine) -> ImageSummary | DiskSurvey:
+    path = _image_path(what)
+    return machine.image(str(path)) if path else machine.survey_one(what)
+
+
+def _image_path(what: str) -> Path | None:
+    """The image that is meant, if one is."""
     path = Path(what) if os.path.exists(what) else None
     if path is None and ":" in what and not what.startswith("serial:"):
         path = Path(local_path(what))
     if what.endswith(".zst") or (path is not None and is_image(path)):
-        return open_image_files(path or Path(what))
-    return open_disk_files(context.machine.survey_one(what))
+        return path or Path(what)
+    return None
+
+
+def _unlocked(arguments: argparse.Namespace, context: Context) -> Machine:
+    path = _image_path(arguments.what)
+    return unlocked(arguments, context, str(path)) if path else context.machine
+
+
+def _open(arguments: argparse.Namespace, context: Context) -> AbstractContextManager[Opened]:
+    path = _image_path(arguments.what)
+    if path is None:
+        return open_disk_files(context.machine.survey_one(arguments.what))
+    return open_image_files(path, image_secrets(arguments, context, str(path)))
 
 
 def _say(notes: Sequence[str], context: Context) -> None:
     for note in notes:
         print(f"rescue: {note}", file=context.stderr)
-
-
-def shown(text: str) -> str:
-    """Text from an image as a terminal may have it: nothing in it moves the cursor or is no character."""
-    return "".join(_shown_character(character) for character in text)
-
-
-def _shown_character(character: str) -> str:
-    if character.isprintable():
-        return character
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 
 def _show_volumes(opened: Opened, arguments: argparse.Namespace, context: Context) -> None:
@@ -215,27 +208,3 @@ def _entry_json(tree: FileTree, entry: Entry) -> dict[str, object]:
     if entry.problem:
         answer["problem"] = entry.problem
     return answer
-
-
-def _result_json(result: ExtractResult) -> dict[str, object]:
-    return {
-        "files": result.files,
-        "folders": result.folders,
-        "links": result.links,
-        "content_bytes": result.content_bytes,
-        "failures": result.failures,
-        "lost": result.lost,
-        "failed": [{"path": shown(path), "reason": shown(reason)} for path, reason in result.failed],
-    }
-
-
-@contextmanager
-def _cancelled_by_signals() -> Iterator[CancelToken]:
-    """A token that SIGINT and SIGTERM set, so that no half file is left behind."""
-    token = CancelToken()
-    before = {number: signal.signal(number, lambda *_: token.cancel()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield token
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -77,14 +77,20 @@ def secrets_to_open(arguments: argparse.Namespace, asker: Asker, what: str) -> S
 
 
 def unlocked(arguments: argparse.Namespace, context: Context, image: str) -> Machine:
-    """The machine with what opens ``image`` (a path): what was given; else, if it is encrypted, the answer to a question.
+    """The machine with what opens ``image`` (a path), as :func:`image_secrets` gives it. Raises as :func:`given_secrets`."""
+    secrets = image_secrets(arguments, context, image)
+    return context.machine.with_secrets(secrets) if secrets else context.machine
+
+
+def image_secrets(arguments: argparse.Namespace, context: Context, image: str) -> Secrets:
+    """What opens ``image`` (a path): what was given; else, if it is encrypted, the answer to a question; else nothing.
 
     Raises as :func:`given_secrets`.
     """
     secrets = given_secrets(arguments, Asker.of(context.stdin))
     if not secrets and context.machine.is_encrypted(image):
-        secrets = secrets_to_open(arguments, Asker.of(context.stdin), Path(image).name)
-    return context.machine.with_secrets(secrets) if secrets else context.machine
+        return secrets_to_open(arguments, Asker.of(context.stdin), Path(image).name)
+    return secrets
 
 
 def secrets_to_create(arguments: argparse.Namespace, asker: Asker) -> Secrets:

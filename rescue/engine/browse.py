@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,6 +12,7 @@ from rescue.errors import RescueError, UsageError
 from rescue.filesystems.files.open import open_tree
 from rescue.filesystems.files.tree import FileTree
 from rescue.images.chain import open_chain
+from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.images.view import ImageView
 from rescue.model.source import SliceSource, Source
 from rescue.model.survey import DiskSurvey
@@ -40,10 +41,15 @@ class Opened:
             f"{self.name} has no partition {partition}.", f"It has {known}." if known else "It has no partitions at all."
         )
 
-    def tree(self, partition: int) -> FileTree:
-        """The files on a partition. Raises UsageError, UnsupportedError, FormatError, SourceReadError."""
-        volume = self.volume(partition)
-        return open_tree(SliceSource(self.source, volume.start, volume.end), volume.identity)
+    def tree(self, partition: int) -> AbstractContextManager[FileTree]:
+        """The files on a partition. Raises as :meth:`volume` and :func:`volume_files`."""
+        return volume_files(self.source, self.volume(partition))
+
+
+@contextmanager
+def volume_files(source: Source, volume: Volume) -> Iterator[FileTree]:
+    """The files of a volume of the disk ``source``. Raises UnsupportedError, FormatError, SourceReadError."""
+    yield open_tree(SliceSource(source, volume.start, volume.end), volume.identity)
 
 
 def is_image(path: Path) -> bool:
@@ -65,7 +71,7 @@ def open_disk_files(survey: DiskSurvey) -> Iterator[Opened]:
 
 
 @contextmanager
-def open_image_files(path: Path) -> Iterator[Opened]:
+def open_image_files(path: Path, secrets: Secrets = NO_SECRETS) -> Iterator[Opened]:
     """The disk in an image. Raises as :func:`~rescue.images.chain.open_chain`."""
-    with open_chain(path) as chain:
+    with open_chain(path, secrets) as chain:
         yield Opened(str(path), ImageView(chain), chain.summary().volumes)

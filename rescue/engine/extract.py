@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +59,7 @@ class _Level:
 
 def extract(
     tree: FileTree,
-    entry: Entry,
+    entries: Sequence[Entry],
     dest: Path,
     *,
     overwrite: bool = False,
@@ -67,22 +67,28 @@ def extract(
     progress: Callable[[int], None],
     notify: Callable[[Message], None],
 ) -> ExtractResult:
-    """Copy a file or a folder with all that is in it into the folder ``dest``, under its own name.
+    """Copy files and folders with all that is in them into the folder ``dest``, each under its own name.
 
     ``dest`` is made when its parent is there; of the root, what is in it is copied. ``progress`` is told the bytes of
     content written so far. What exists already is refused before anything is written, or with ``overwrite`` replaced (folders
     are filled). What is damaged or has a name that ``dest`` cannot take is told and left out; ownership is kept by root only.
+    When it returns, what was copied is on the medium.
 
-    Raises RefusedError, TargetWriteError (full, failing; what is complete stays), FormatError (the entry itself cannot be
+    Raises RefusedError, TargetWriteError (full, failing; what is complete stays), FormatError (the only entry cannot be
     read), CancelledError.
     """
     run = _Run(tree, overwrite, token, progress, notify)
     with open_target(dest) as target:
         try:
-            run.copy(entry, target)
+            run.copy(entries, target)
+            target.flush()
         finally:
             run.tell()
     return run.result()
+
+
+def _is_unreadable(entry: Entry) -> bool:
+    return entry.kind is Kind.UNKNOWN or bool(entry.problem and entry.kind is not Kind.FOLDER)
 
 
 class _Run:
@@ -103,18 +109,31 @@ class _Run:
         self._first_names: dict[int, tuple[str, ...]] = {}  # of files with several, by inode: where their first name is
         self._seen: set[int] = set()  # folders: one that is in itself would never end
 
-    def copy(self, entry: Entry, target: TargetFolder) -> None:
-        """Copy the entry and all below it."""
-        if entry.kind is Kind.UNKNOWN or (entry.problem and entry.kind is not Kind.FOLDER):
-            raise FormatError(f"{entry.path} cannot be read. {entry.problem}")
-        if entry.path:
-            self._refuse_existing([entry.name], target)
-            self._descend([_Level(entry, iter([entry]), {})], target)
-            return
-        children = list(self._tree.children(entry))
-        self._refuse_existing([child.name for child in children], target)
-        self._seen.add(entry.inode)
-        self._descend([_Level(entry, iter(children), {})], target)
+    def copy(self, entries: Sequence[Entry], target: TargetFolder) -> None:
+        """Copy the entries and all below them."""
+        if len(entries) == 1 and _is_unreadable(entries[0]):
+            raise FormatError(f"{entries[0].path} cannot be read. {entries[0].problem}")
+        wanted: list[Entry] = []
+        for entry in entries:
+            if entry.path:
+                wanted.append(entry)
+            else:
+                self._seen.add(entry.inode)
+                wanted += self._top(entry)
+        self._refuse_existing([entry.name for entry in wanted], target)
+        self._descend([_Level(self._tree.root(), iter(wanted), {})], target)
+
+    def _top(self, root: Entry) -> list[Entry]:
+        """What is in the root: of a damaged one, what can be read."""
+        found: list[Entry] = []
+        try:
+            for child in self._tree.children(root):
+                found.append(child)
+        except _UNREADABLE as error:
+            if not found:
+                raise
+            self._fail("/", f"The folder is damaged, so names in it may be missing: {error.message}")
+        return found
 
     def _refuse_existing(self, names: list[str], target: TargetFolder) -> None:
         if self._overwrite:
@@ -122,7 +141,8 @@ class _Run:
         for name in names:
             if target.has(name):
                 raise RefusedError(
-                    f"{target.path / name} is already there.", "Choose another folder, or say --overwrite. Nothing was written."
+                    f"{target.path / name} is already there.",
+                    "Choose another folder, or let it be replaced (--overwrite). Nothing was written.",
                 )
 
     def _descend(self, levels: list[_Level], target: TargetFolder) -> None:

@@ -6,6 +6,7 @@ to be the folder that it was.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -32,6 +33,7 @@ _NO_LINKS: Final = (
     errno.ENOTDIR,
 )
 _SET_ID: Final = 0o6000
+_libc = ctypes.CDLL(None, use_errno=True)
 OWNERS: Final = "owners and groups (only root can give files to others)"
 MODES: Final = "permissions"
 TIMES: Final = "times"
@@ -97,6 +99,15 @@ class TargetFolder:
     def inside(self) -> tuple[str, ...]:
         """The names that lead from the target to the folder that is open."""
         return tuple(level.name for level in self._levels[1:])
+
+    def flush(self) -> None:
+        """Return only when all that was written is on the medium. Raises TargetWriteError."""
+        if _libc.syncfs(self._top):
+            number = ctypes.get_errno()
+            raise TargetWriteError(
+                f"What was copied into {self.path} did not all reach the medium: {os.strerror(number)}.",
+                "Check its disk, and copy again to another one.",
+            )
 
     def has(self, name: str) -> bool:
         """Whether there is something of that name in the folder; never looks anywhere else."""

@@ -10,6 +10,7 @@ from rescue.model.plan import (
     CompareDisk,
     DeployImage,
     ExportImage,
+    ExtractFiles,
     MountImage,
     Plan,
     ReadBack,
@@ -43,6 +44,8 @@ def aftermath(plan: Plan, step: Step) -> str:
             return "Nothing was changed."
         case ExportImage():
             return f"{step.file} was not made; the image was not changed."
+        case ExtractFiles():
+            return f"What was copied completely is in {step.folder}; nothing else was changed."
         case WipeTarget() | DeployImage() | WriteTable():
             return (
                 f"{step.target} is only partly written: its old content is lost and it does not start a computer."
@@ -73,4 +76,6 @@ def after_kill(plan: Plan, step: Step) -> str:
         return f"{_what_is_left(step)} {step.source.path} was not changed."
     if isinstance(step, ExportImage):
         return f"{step.file}.partial is incomplete: remove it. The image was not changed."
+    if isinstance(step, ExtractFiles):
+        return f"What was copied is in {step.folder}; the last file there may be incomplete. Nothing else was changed."
     return aftermath(plan, step)

@@ -16,6 +16,7 @@ from rescue.model.plan import (
     CompareDisk,
     DeployImage,
     ExportImage,
+    ExtractFiles,
     MountImage,
     Plan,
     ReadBack,
@@ -28,6 +29,14 @@ from rescue.model.progress import CancelToken, Finished
 from rescue.units import human_size
 
 Facts: TypeAlias = dict[str, str | int | float | bool | list[str]]
+
+
+class IncompleteError(RescueError):
+    """A step was done, but not with all that it was for; ``facts`` tell what was done."""
+
+    def __init__(self, message: str, facts: Facts, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.facts = facts
 
 
 class Performer(Protocol):
@@ -66,6 +75,10 @@ def execute(
         return Finished("succeeded", 0, _done(plan, facts), "", facts)
     except CancelledError as error:
         return Finished("cancelled", error.exit_code, "Cancelled.", _state(plan, begun), facts)
+    except IncompleteError as error:
+        facts |= error.facts
+        facts["seconds"] = round(clock() - start, 1)
+        return Finished("failed", error.exit_code, error.message, error.hint, facts)
     except RescueError as error:
         return Finished("failed", error.exit_code, error.message, f"{error.hint} {_state(plan, begun)}".strip(), facts)
     except Exception:  # noqa: BLE001 - the outermost frame of the job: what arrives here is a bug, and it must reach the person
@@ -82,6 +95,31 @@ def execute(
 
 def _state(plan: Plan, begun: Step | None) -> str:
     return aftermath(plan, begun) if begun else nothing_done(plan)
+
+
+def copied_words(facts: Facts) -> str:
+    """What was copied, as a sentence."""
+    content = facts.get("content_bytes")
+    size = f", {human_size(content)}" if isinstance(content, int) else ""
+    parts = [(facts.get("files"), "file"), (facts.get("folders"), "folder"), (facts.get("links"), "link")]
+    counted = [f"{number} {word}{'' if number == 1 else 's'}" for number, word in parts if number] or ["Nothing"]
+    return f"{', '.join(counted)}{size}, copied into {facts.get('folder')}."
+
+
+def _removed(facts: Facts, store: str) -> str:
+    removed, stayed, freed = facts.get("removed"), facts.get("stayed"), facts.get("freed_bytes")
+    count = len(removed) if isinstance(removed, list) else 0
+    said = f"{count} image{'' if count == 1 else 's'} removed from {store}"
+    said += f", {human_size(freed)} are free again." if isinstance(freed, int) and freed else "."
+    return f"{said} {len(stayed)} stayed." if isinstance(stayed, list) and stayed else said
+
+
+def _consolidated(facts: Facts, step: ConsolidateImage) -> str:
+    stored, data, again = facts.get("stored_size"), facts.get("data_bytes"), facts.get("recompressed_bytes")
+    said = f"{step.image} is a full image of its own now: {step.store}/{step.name}"
+    if isinstance(stored, int) and isinstance(data, int) and isinstance(again, int):
+        said += f", {human_size(stored)}; {100 * again / data if data else 0:.0f} % of its data had to be compressed again"
+    return said + "."
 
 
 def _opened(facts: Facts) -> str:
@@ -122,6 +160,8 @@ def _done(plan: Plan, facts: Facts) -> str:
                 said.append(f"{step.image} is restored onto {step.target}.{already}")
             case CompareDisk():
                 said.append(f"{step.disk.path} holds the same.")
+            case ExtractFiles():
+                said.append(copied_words(facts))
             case ReadBack():
                 said.append("Everything was read back from the disk and is right.")
             case _:

@@ -24,6 +24,7 @@ from rescue.images.reader import ImageFile
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.jobs.destination import StoreDestination
 from rescue.jobs.execute import Facts
+from rescue.jobs.extracting import extract_files
 from rescue.jobs.guard import check_source, check_target
 from rescue.jobs.reporter import Reporter
 from rescue.model.plan import (
@@ -31,6 +32,7 @@ from rescue.model.plan import (
     CompareDisk,
     DeployImage,
     ExportImage,
+    ExtractFiles,
     MountImage,
     Plan,
     ReadBack,
@@ -72,6 +74,8 @@ class EngineSteps:
                 with Chain(step.image, self._secrets) as chain:
                     stored = export_disk(chain, Path(step.file), step.format, token=token, progress=reporter.progress)
                 return {"image": step.image, "exported": step.file, "format": step.format, "file_size": stored}
+            case ExtractFiles():
+                return extract_files(step, self._secrets, token, reporter)
             case CompareDisk():
                 same = compare_with_disk(step.image, step.disk, self._secrets, token=token, progress=reporter.progress)
                 return {"compared": step.disk.path, "compared_bytes": same.compared_bytes}

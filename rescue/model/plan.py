@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from rescue.model.disk import Disk, Fingerprint
+from rescue.model.volume import Volume
 
 ImageKind: TypeAlias = Literal["full", "incremental", "differential"]
 ExportFormat: TypeAlias = Literal["raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi"]
@@ -101,8 +102,33 @@ class CompareDisk(msgspec.Struct, frozen=True, tag="compare-disk"):
     disk: Disk
 
 
+class ExtractFiles(msgspec.Struct, frozen=True, tag="extract-files"):
+    """Copy files and folders of one file system into a folder, each under its own name. Writes nothing to the source.
+
+    The file system is on ``volume`` of the disk in ``image`` or, without one, of ``disk``. ``paths`` are from its root, as
+    bytes: names on a disk need not be text. An empty one stands for all that is in the root.
+    """
+
+    title: str
+    volume: Volume
+    paths: tuple[bytes, ...]
+    folder: str
+    image: str = ""
+    disk: Disk | None = None
+    overwrite: bool = False
+
+
 Step: TypeAlias = (
-    CaptureDisk | VerifyImage | MountImage | ExportImage | WipeTarget | DeployImage | WriteTable | ReadBack | CompareDisk
+    CaptureDisk
+    | VerifyImage
+    | MountImage
+    | ExportImage
+    | WipeTarget
+    | DeployImage
+    | WriteTable
+    | ReadBack
+    | CompareDisk
+    | ExtractFiles
 )
 
 
@@ -113,7 +139,7 @@ class Plan(msgspec.Struct, frozen=True):
     ``command`` is the equivalent command line. ``fingerprint`` is of the disk that will be written to, if any.
     """
 
-    kind: Literal["backup", "restore", "verify", "export"]
+    kind: Literal["backup", "restore", "verify", "export", "extract"]
     steps: tuple[Step, ...]
     sentences: tuple[str, ...]
     losses: tuple[str, ...] = ()

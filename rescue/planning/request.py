@@ -29,3 +29,12 @@ class RestoreRequest:
 
     verify: bool = True
     delta: bool | None = None  # compare first and write only what differs; None: when the target turns out to hold some of it
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractRequest:
+    """What a person asks to be copied out of a file system: paths from its root, into a folder."""
+
+    paths: tuple[str, ...]
+    folder: str
+    overwrite: bool = False  # replace files of the same names that are there

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rescue.planning.request import BackupRequest, RestoreRequest
-from rescue.services.interfaces import Job, Machine
+from rescue.planning.request import BackupRequest, ExtractRequest, RestoreRequest
+from rescue.services.interfaces import FileBrowser, Job, Listing, Machine
 
-__all__ = ["BackupRequest", "Job", "Machine", "RestoreRequest"]
+__all__ = ["BackupRequest", "ExtractRequest", "FileBrowser", "Job", "Listing", "Machine", "RestoreRequest"]

@@ -2,16 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
+from rescue.filesystems.files.tree import Entry
 from rescue.images.secrets import Secrets
 from rescue.model.plan import Plan
-from rescue.model.progress import Event, Finished
+from rescue.model.progress import CancelToken, Event, Finished
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
-from rescue.planning.request import BackupRequest, RestoreRequest
+from rescue.planning.request import BackupRequest, ExtractRequest, RestoreRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is in a folder, folders first, by name. ``problem``: why not all of it could be read, as a sentence."""
+
+    entries: tuple[Entry, ...]
+    problem: str = ""
+
+
+class FileBrowser(Protocol):
+    """The files of one file system, read only. Any thread may call; while one lists a big folder, others wait."""
+
+    @property
+    def owners(self) -> bool:
+        """Whether owners and permissions of entries are the file system's own."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences for people: what may be out of date in it, what no copy out of it keeps."""
+        ...
+
+    def folder(self, path: str) -> Entry:
+        """The entry at a path from the root, "" for the root itself. Raises RescueError when there is none."""
+        ...
+
+    def children(self, folder: Entry) -> Listing:
+        """What is in a folder. Raises RescueError when these files were closed; damage is told in the answer."""
+        ...
+
+    def search(self, words: str, limit: int, token: CancelToken, found: Callable[[Sequence[Entry]], None]) -> bool:
+        """Call ``found`` with up to ``limit`` entries, some at a time, whose names hold all of the words in any case.
+
+        Whether these are all: not when there are more, or ``token`` was cancelled. Raises RescueError.
+        """
+        ...
+
+    def link_target(self, entry: Entry) -> str:
+        """Where a symbolic link leads; "" when that cannot be read."""
+        ...
 
 
 class Job(Protocol):
@@ -94,6 +137,18 @@ class Machine(Protocol):
 
     def plan_export(self, image: str, file: str, format_: str = "") -> Plan:
         """Raises as :meth:`image`; UsageError when the format is not known, RefusedError when the file exists."""
+        ...
+
+    def open_files(self, source: ImageSummary | DiskSurvey, partition: int) -> AbstractContextManager[FileBrowser]:
+        """Look into a partition of an image or a disk (0: no partitions) as long as the context lasts.
+
+        Raises UsageError (no such partition), UnsupportedError (its files cannot be shown), FormatError, SourceReadError,
+        CredentialError, DamagedError.
+        """
+        ...
+
+    def plan_extract(self, source: ImageSummary | DiskSurvey, partition: int, request: ExtractRequest) -> Plan:
+        """Copy files out. Raises as :meth:`open_files`; UsageError; AlreadyThereError (planning/extract.py)."""
         ...
 
     def is_encrypted(self, path: str) -> bool:

@@ -31,11 +31,12 @@ from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.export import FileFacts, plan_export
-from rescue.planning.request import BackupRequest, RestoreRequest
+from rescue.planning.request import BackupRequest, ExtractRequest, RestoreRequest
 from rescue.planning.restore import plan_restore
 from rescue.planning.verify import plan_verify
 from rescue.services.begun import interrupted
-from rescue.services.interfaces import Job
+from rescue.services.files import open_browser, plan_from_files
+from rescue.services.interfaces import FileBrowser, Job
 from rescue.services.library import list_images
 from rescue.services.places import MountedPlace, filesystem_of, find_places
 from rescue.stores.address import local_path
@@ -153,6 +154,14 @@ class LocalMachine:
     def plan_export(self, image: str, file: str, format_: str = "") -> Plan:
         """See Machine."""
         return plan_export(self.image(image), _file_facts(file), format_)
+
+    def open_files(self, source: ImageSummary | DiskSurvey, partition: int) -> AbstractContextManager[FileBrowser]:
+        """See Machine."""
+        return open_browser(source, partition, self._secrets)
+
+    def plan_extract(self, source: ImageSummary | DiskSurvey, partition: int, request: ExtractRequest) -> Plan:
+        """See Machine."""
+        return plan_from_files(source, partition, request, self._kernel, self._secrets)
 
     def start(self, plan: Plan) -> Job:
         """See Machine."""

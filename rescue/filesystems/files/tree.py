@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol
 
-from rescue.errors import FormatError
+from rescue.errors import DamagedError, FormatError, SourceReadError
 
 PIECE: Final = 1 << 20  # bytes of content that are read at once
 
@@ -157,11 +157,13 @@ def walk(tree: FileTree, start: Entry) -> Iterator[Entry]:
     seen = {start.inode}
     while pending:
         folder = pending.popleft()
-        children = tree.children(folder)
+        children: Iterator[Entry] | None = None
         while True:
             try:
+                if children is None:
+                    children = iter(tree.children(folder))
                 child = next(children, None)
-            except FormatError:
+            except (FormatError, SourceReadError, DamagedError):
                 break
             if child is None:
                 break

@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
+from rescue.engine.counting import Amount
 from rescue.errors import UsageError
+from rescue.filesystems.files.tree import Entry, Kind
 from rescue.images.secrets import Secrets
 from rescue.model.disk import Protection
 from rescue.model.plan import Plan
@@ -17,9 +19,10 @@ from rescue.model.progress import Event, Finished
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.export import FileFacts, plan_export
+from rescue.planning.extract import FolderFacts, plan_extract
 from rescue.planning.restore import plan_restore
 from rescue.planning.verify import plan_verify
-from rescue.services import BackupRequest, Job, RestoreRequest
+from rescue.services import BackupRequest, ExtractRequest, FileBrowser, Job, RestoreRequest
 from rescue.units import GIB
 from tests.unit.planning.machines import BLANK_SURVEY, IMAGE, LAPTOP_SURVEY, STICK, fingerprint
 
@@ -119,6 +122,16 @@ class RecordedMachine:
     def plan_export(self, image: str, file: str, format_: str = "") -> Plan:
         """See Machine."""
         return plan_export(self.image(image), FileFacts(file, Path(file).suffix, False, "/", 1 << 50), format_)
+
+    def open_files(self, source: ImageSummary | DiskSurvey, partition: int) -> AbstractContextManager[FileBrowser]:
+        """Not used by the command line."""
+        raise AssertionError(source)
+
+    def plan_extract(self, source: ImageSummary | DiskSurvey, partition: int, request: ExtractRequest) -> Plan:
+        """See Machine."""
+        volume = next(volume for volume in source.volumes if volume.partition == partition)
+        entries = [Entry(path.rpartition("/")[2], path, Kind.FILE, 1 << 20) for path in request.paths]
+        return plan_extract(source, volume, entries, Amount(1, 0, 1 << 20), FolderFacts(request.folder, 1 << 30), request)
 
     def is_encrypted(self, path: str) -> bool:
         """See Machine."""

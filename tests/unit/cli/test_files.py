@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rescue.cli.files import parse_place, shown
+from rescue.cli.files import parse_place
 from rescue.errors import UsageError
+from rescue.model.text import shown
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def _copy(tree: FakeTree, dest: Path, path: str = "", *, overwrite: bool = False
         if said is not None:
             said.append(message.text)
 
-    return extract(tree, tree.entry(path), dest, overwrite=overwrite, token=CancelToken(), progress=lambda _: None, notify=notify)
+    return extract(tree, [tree.entry(path)], dest, overwrite=overwrite, token=CancelToken(), progress=lambda _: None, notify=notify)
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "/etc/passwd", "a/b", "../out2", "nul\0in it", "\ud800"])
@@ -210,12 +210,12 @@ def test_cancelling_leaves_no_half_file(tmp_path: Path) -> None:
     token = CancelToken()
     tree = FakeTree({"": [_file("a")]})
     with pytest.raises(CancelledError):
-        extract(tree, tree.root(), tmp_path / "out", token=token, progress=lambda _: token.cancel(), notify=lambda _: None)
+        extract(tree, [tree.root()], tmp_path / "out", token=token, progress=lambda _: token.cancel(), notify=lambda _: None)
     # The only piece was written when it was cancelled: that file is complete.
     assert os.listdir(tmp_path / "out") == ["a"]
     token.cancel()
     with pytest.raises(CancelledError):
-        extract(tree, tree.root(), tmp_path / "out2", token=token, progress=lambda _: None, notify=lambda _: None)
+        extract(tree, [tree.root()], tmp_path / "out2", token=token, progress=lambda _: None, notify=lambda _: None)
     assert not os.listdir(tmp_path / "out2")
 
 

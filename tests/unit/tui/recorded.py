@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
+from rescue.engine.counting import count
 from rescue.errors import RefusedError, RescueError, UsageError
 from rescue.images.secrets import Secrets
 from rescue.model.plan import CaptureDisk, DeployImage, Plan, ReadBack, Step, VerifyImage, WipeTarget, WriteTable
-from rescue.model.progress import Event, Finished, Message, Progress
+from rescue.model.progress import CancelToken, Event, Finished, Message, Progress
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
-from rescue.services import BackupRequest, Job, RestoreRequest
+from rescue.planning.extract import FolderFacts, plan_extract, without_nested
+from rescue.services import BackupRequest, ExtractRequest, FileBrowser, Job, RestoreRequest
+from rescue.services.files import TreeBrowser
 from rescue.units import GIB, MIB, human_size
 from tests.unit.tui.recorded_disks import all_disks, all_images, all_places
+from tests.unit.tui.recorded_files import RecordedTree, windows_files
 
 
 class Clock:
@@ -98,6 +102,7 @@ _VERDICTS = {
     "backup": "The disk is backed up. The image was read again and every hash in it is right.",
     "restore": "The image is restored. Everything was read back from the disk and is right.",
     "verify": "The image is whole: every hash in it is right.",
+    "extract": "41 files, 2 folders, 515.7 MiB, copied into /mnt/usb/anna.",
 }
 
 
@@ -117,6 +122,10 @@ class RecordedMachine:
     mounted: list[tuple[str, bool]] = field(default_factory=list)
     started: list[RecordedJob] = field(default_factory=list)
     powered: list[str] = field(default_factory=list)
+    tree: RecordedTree = field(default_factory=windows_files)
+    browsed: list[tuple[str, int]] = field(default_factory=list)  # the partitions that are looked into now
+    present: dict[str, bool] = field(default_factory=dict)  # what the folder that is copied into holds of it
+    filesystem: str = "ext4"  # of that folder
     changed: Callable[[], None] | None = None
 
     def survey(self) -> list[DiskSurvey]:
@@ -238,6 +247,31 @@ class RecordedMachine:
     def plan_export(self, image: str, file: str, format_: str = "") -> Plan:
         """See Machine."""
         raise NotImplementedError
+
+    def open_files(self, source: ImageSummary | DiskSurvey, partition: int) -> AbstractContextManager[FileBrowser]:
+        """See Machine."""
+        if self.refuse is not None:
+            raise self.refuse
+        return self._browse((source.path if isinstance(source, ImageSummary) else source.disk.path, partition))
+
+    @contextmanager
+    def _browse(self, what: tuple[str, int]) -> Iterator[FileBrowser]:
+        self.browsed.append(what)
+        browser = TreeBrowser(self.tree)
+        try:
+            yield browser
+        finally:
+            browser.end()
+            self.browsed.remove(what)
+
+    def plan_extract(self, source: ImageSummary | DiskSurvey, partition: int, request: ExtractRequest) -> Plan:
+        """See Machine."""
+        if self.refuse is not None:
+            raise self.refuse
+        entries = [self.tree.entry(path) for path in without_nested(request.paths)]
+        volume = next(volume for volume in source.volumes if volume.partition == partition)
+        facts = FolderFacts(request.folder, 200 * GIB, self.filesystem, dict(self.present))
+        return plan_extract(source, volume, entries, count(self.tree, entries, CancelToken()), facts, request)
 
     def is_encrypted(self, path: str) -> bool:
         """See Machine."""

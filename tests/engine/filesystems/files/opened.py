@@ -24,5 +24,5 @@ def opened(path: Path) -> Iterator[FileTree]:
 def copied(tree: FileTree, path: str, dest: Path, *, overwrite: bool = False) -> ExtractResult:
     """Extract without a word."""
     return extract(
-        tree, tree.entry(path), dest, overwrite=overwrite, token=CancelToken(), progress=lambda _: None, notify=lambda _: None
+        tree, [tree.entry(path)], dest, overwrite=overwrite, token=CancelToken(), progress=lambda _: None, notify=lambda _: None
     )

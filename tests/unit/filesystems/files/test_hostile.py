@@ -100,5 +100,5 @@ def test_copies_of_damaged_volumes_stay_in_their_folder(name: str, flips: list[F
     beside = sorted(os.listdir(base))
     with suppress(RescueError):
         tree = _open(name, twin)
-        extract(tree, tree.root(), base / "out", token=CancelToken(), progress=lambda _: None, notify=lambda _: None)
+        extract(tree, [tree.root()], base / "out", token=CancelToken(), progress=lambda _: None, notify=lambda _: None)
     assert sorted(os.listdir(base)) == beside
