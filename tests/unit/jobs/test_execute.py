@@ -92,7 +92,7 @@ def test_a_refusal_of_the_guard_writes_nothing(tmp_path: Path) -> None:
         (RESTORE, DeployImage, TargetWriteError("/dev/sdb is full."), 1, "only partly written"),
         (RESTORE, WriteTable, TargetWriteError("/dev/sdb is gone."), 1, "only partly written"),
         (RESTORE, ReadBack, DamagedError("/dev/sdb gives other bytes."), 4, "not proved"),
-        (BACKUP, CaptureDisk, TargetWriteError("/mnt/usb is full."), 1, "The incomplete image was removed"),
+        (BACKUP, CaptureDisk, TargetWriteError("/mnt/usb is full."), 1, "/mnt/usb/a.img.zst is not an image yet"),
         (BACKUP, VerifyImage, DamagedError("Damaged."), 4, "not proved"),
         (plan_verify(IMAGE), VerifyImage, DamagedError("Damaged."), 4, "Nothing was changed"),
         (RESTORE, DeployImage, CancelledError("Cancelled."), 130, "Run the same command again"),

@@ -113,7 +113,7 @@ def test_a_killed_backup_names_what_it_left(folder: Path) -> None:
     write(folder, Progress("Back up", 0, 5, 10))
     event = FolderJob(folder).events()[-1]
     assert isinstance(event, Finished)
-    assert "/mnt/usb/a.img.zst.partial is not an image" in event.hint
+    assert "/mnt/usb/a.img.zst is not an image yet" in event.hint
 
 
 def test_cancelling_a_job_that_is_gone_does_nothing(folder: Path) -> None:
