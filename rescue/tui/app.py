@@ -16,6 +16,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from rescue.errors import RescueError
+from rescue.images.secrets import new_recovery_key
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey, Place
 from rescue.services import Job, Machine
@@ -63,6 +64,7 @@ class RescueApp(App[None]):
         launch: Callable[[Callable[[], None]], None] = _start_thread,
         poll_every: float | None = 0.5,
         run_shell: Callable[[], None] = open_shell,
+        new_recovery_key: Callable[[], str] = new_recovery_key,
     ) -> None:
         super().__init__()
         self.machine = machine
@@ -70,6 +72,7 @@ class RescueApp(App[None]):
         self.survey_error: RescueError | None = None
         self.followers: list[Follower] = []  # newest first
         self.clock = clock
+        self.new_recovery_key = new_recovery_key
         self._launch = launch
         self._poll_every = poll_every
         self._run_shell = run_shell

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 from rescue.model.disk import Disk
-from rescue.model.plan import ExportImage, Plan, VerifyImage
+from rescue.model.plan import ExportImage, MountImage, Plan, VerifyImage
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.model.volume import Volume
 from rescue.planning.words import content_words, plain, role_words
@@ -36,7 +37,22 @@ _FACTS = {
     "mounted_volumes": "File systems mounted",
     "files_read": "Files read in them",
     "exported": "Exported as",
+    "same_bytes": "There already, not written",
+    "compared": "Compared with",
+    "compared_bytes": "Compared",
+    "bad_bytes": "Could not be read",
+    "damaged_files": "Damaged files",
     "seconds": "Time",
+}
+# Of each kind of job: its name, and what it is doing.
+JOB_NAMES: Final[dict[str, tuple[str, str]]] = {
+    "backup": ("Back up", "Backing up"),
+    "restore": ("Restore", "Restoring"),
+    "verify": ("Check an image", "Checking an image"),
+    "export": ("Export", "Exporting an image"),
+    "extract": ("Files", "Copying files"),
+    "prune": ("Remove images", "Removing images"),
+    "consolidate": ("Make a full image", "Making a full image"),
 }
 _ROUGH_RATES = {"usb": (25 * MIB, 120 * MIB), "mmc": (15 * MIB, 60 * MIB), "nvme": (300 * MIB, 1000 * MIB)}
 
@@ -169,15 +185,16 @@ def job_words(plan: Plan) -> str:
             return f"Back up {plain(plan.source.title)}"
         case "restore" if plan.target is not None:
             return f"Restore onto {plain(plan.target.title)}"
-        case "export":
-            return "".join(f"Export {plain(s.image.rsplit('/', 1)[-1])}" for s in plan.steps if isinstance(s, ExportImage))
+        case "verify" | "export":
+            images = [step.image for step in plan.steps if isinstance(step, VerifyImage | MountImage | ExportImage)]
+            verb = "Check" if plan.kind == "verify" else "Export"
+            return f"{verb} {plain(images[0].rsplit('/', 1)[-1])}" if images else JOB_NAMES[plan.kind][1]
         case _:
-            images = [step.image for step in plan.steps if isinstance(step, VerifyImage)]
-            return f"Check {plain(images[0].rsplit('/', 1)[-1])}" if images else plain(plan.kind)
+            return plain(plan.sentences[0]) if plan.sentences else JOB_NAMES[plan.kind][1]
 
 
 def fact_words(name: str, value: str | int | float | bool | list[str]) -> str:
-    """One of a job's facts as a line: ``used_bytes: 1073741824`` is shown as "Data kept: 1.0 GiB"."""
+    """One of a job's facts as a line: ``used_bytes: 1073741824`` is shown as "Data kept: 1.0 GiB"; of a list its length."""
     label = _FACTS.get(name) or plain(name.replace("_", " ").replace("-", " ")).strip().capitalize()
     match value:
         case bool():
@@ -187,7 +204,7 @@ def fact_words(name: str, value: str | int | float | bool | list[str]) -> str:
         case int() | float() if "seconds" in name:
             shown = human_duration(value)
         case list():
-            shown = "; ".join(plain(item) for item in value)
+            shown = str(len(value))
         case _:
             shown = plain(str(value))
     return f"{label}: {shown}"

@@ -215,8 +215,7 @@ class RecoveryKeyDialog(_Dialog[bool]):
                     PLAIN,
                 )
             )
-            for row in (groups[:half], groups[half:]):
-                yield Static(Content.styled(f"     {'-'.join(row)}{'-' if row is not groups[half:] else ''}", STRONG))
+            yield Static(Content.styled(f"     {'-'.join(groups[:half])}-\n     {'-'.join(groups[half:])}", STRONG))
             yield Static("")
             with Horizontal(classes="pair"):
                 yield Static(Content.styled("Written down? Its last four characters:", PLAIN), id="ask")

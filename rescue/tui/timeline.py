@@ -116,15 +116,15 @@ def health_of(image: ImageSummary) -> Health:
     if image.problem:
         return Health("✗", "cannot be used", plain(image.problem))
     if image.health == "FAILED":
-        return Health("✗", "FAILED", "Its last check found damage. Check it again, and use another image if you can.")
+        return Health("✗", "FAILED", "its last check found damage. Use another image if you can.")
     if image.bad_bytes:
         words = f"{human_size(image.bad_bytes)} of the disk could not be read when this image was made."
         return Health("⚠", image.health or "not complete", words)
     if image.health.startswith("proved"):
-        return Health("✓", plain(image.health), "Every hash was right, and its file systems were checked and opened.")
+        return Health("✓", plain(image.health), "every hash right, file systems checked and opened.")
     if image.health.startswith("verified"):
-        return Health("✓", plain(image.health), "Every hash was right. Its file systems were not opened.")
-    return Health("–", "never checked", "Its head, index and end are there and agree; nobody has read all of it yet.")
+        return Health("✓", plain(image.health), "every hash right; file systems not opened.")
+    return Health("–", "never checked", "its head, index and end agree; nobody has read all of it.")
 
 
 def names(images: Sequence[ImageSummary], most: int = 2) -> str:

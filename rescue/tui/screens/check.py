@@ -54,7 +54,7 @@ class CheckScreen(RescueScreen):
             yield Static(
                 Content.assemble(("Image of ", QUIET), (f"{image_date(image)}  {image_origin(image)}", STRONG)), classes="gap"
             )
-            lines = [Line(plain(image.name), QUIET), Line(f"So far: {health.short}. {health.sentence}", QUIET)]
+            lines = [Line(plain(image.name), QUIET), Line(f"So far {health.short}: {health.sentence}", QUIET)]
             yield Lines(lines, name="so-far")
             yield Static("")
         yield Choices()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from textual import on
@@ -13,9 +13,10 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from rescue.planning.words import plain
-from rescue.tui.describe import fact_words, job_words
+from rescue.tui.describe import JOB_NAMES, fact_words, job_words
 from rescue.tui.follow import Follower
 from rescue.tui.frame import HELP_KEY, Body, RescueScreen
+from rescue.tui.interrupted import interrupted
 from rescue.tui.screens.leave import ask_to_leave
 from rescue.tui.screens.save_log import SaveLogScreen
 from rescue.tui.theme import BAD, GOOD, PLAIN, QUIET, STRONG, WARN
@@ -29,6 +30,23 @@ _NEXT = {
     "verify": "This image can be restored.",
 }
 _SAID_ELSEWHERE = frozenset({"died", "verified", "read_back", "uuid", "hash"})  # or only of use in the log
+_LOSSES = frozenset({"bad_bytes", "damaged_files"})
+_LISTED = 100  # of each list; all of it is in the log
+
+
+def fact_lines(facts: Mapping[str, str | int | float | bool | list[str]], mark: str) -> list[Line]:
+    """Facts one below the other, lists with their items; what came to nothing is left out."""
+    lines = []
+    for name, value in facts.items():
+        if name in _SAID_ELSEWHERE or value in (0, "", []):
+            continue
+        lost = name in _LOSSES
+        lines.append(Line(fact_words(name, value), WARN if lost else PLAIN, "  ⚠ " if lost else f"  {mark} "))
+        if isinstance(value, list):
+            lines += [Line(plain(item), QUIET, "      ") for item in value[:_LISTED]]
+            if len(value) > _LISTED:
+                lines.append(Line(f"and {len(value) - _LISTED} more, in the log", QUIET, "      "))
+    return lines
 
 
 def verdict_lines(follower: Follower) -> list[Line]:
@@ -38,6 +56,8 @@ def verdict_lines(follower: Follower) -> list[Line]:
         return []
     facts = finished.facts
     match finished.state:
+        case "succeeded" if any(facts.get(name) for name in _LOSSES):
+            lines, style = [Line("Done, but not all of the disk could be read.", f"bold {WARN}", "⚠ ")], PLAIN
         case "succeeded" if facts.get("verified") or facts.get("read_back"):
             lines, style = [Line("Done, and proved.", f"bold {GOOD}", "✓ ")], PLAIN
         case "succeeded":
@@ -49,16 +69,18 @@ def verdict_lines(follower: Follower) -> list[Line]:
     lines += [BLANK, Line(plain(finished.message), style)]
     if finished.hint:
         lines.append(Line(plain(finished.hint), PLAIN))
-    shown = [fact_words(name, value) for name, value in facts.items() if name not in _SAID_ELSEWHERE]
+    shown = fact_lines(facts, "✓" if finished.state == "succeeded" else "–")
     if shown:
-        lines.append(BLANK)
-        lines += [Line(fact, PLAIN, "  ✓ " if finished.state == "succeeded" else "  – ") for fact in shown]
+        lines += [BLANK, *shown]
     warnings = [plain(message.text) for message in follower.messages if message.level == "warning"]
     if warnings:
         lines += [BLANK, Line("To know:", STRONG), *(Line(text, WARN, "  ⚠ ") for text in warnings)]
     lines.append(BLANK)
-    if finished.state == "succeeded":
-        lines.append(Line(_NEXT[follower.job.plan.kind], PLAIN, "Next: ", STRONG))
+    then = _NEXT.get(follower.job.plan.kind, "") if finished.state == "succeeded" else ""
+    if interrupted([follower]):
+        then = "On the Home screen, G goes on with it: what was written so far is used."
+    if then:
+        lines.append(Line(then, PLAIN, "Next: ", STRONG))
     lines.append(Line(f"{follower.job.folder}/events.jsonl", QUIET, "Log:  ", STRONG))
     return lines
 
@@ -88,7 +110,7 @@ class DoneScreen(RescueScreen):
 
     def heading(self) -> str:
         """The verdict, in a word."""
-        name = {"backup": "Back up", "restore": "Restore", "verify": "Check an image"}[self.follower.job.plan.kind]
+        name = JOB_NAMES[self.follower.job.plan.kind][0]
         state = self.follower.finished.state if self.follower.finished else ""
         return f"{name}: " + {"succeeded": "Done", "cancelled": "Stopped"}.get(state, "Failed")
 

@@ -115,8 +115,8 @@ class HomeScreen(RescueScreen):
         gone_on = self.query_one("#interrupted", Static)
         gone_on.display = bool(stopped)
         if stopped:
-            more = f" (and {len(stopped) - 1} more)" if len(stopped) > 1 else ""
-            sentence = f"■ Interrupted{more}. Press G to go on with it. "
+            more = f" and {len(stopped) - 1} more" if len(stopped) > 1 else ""
+            sentence = f"■ Interrupted{more}, press G: "
             gone_on.update(Content.assemble((sentence, WARN), (job_words(stopped[0].job.plan), QUIET)))
         if running:
             words = "1 job running" if len(running) == 1 else f"{len(running)} jobs running"

@@ -87,14 +87,13 @@ def detail_lines(image: ImageSummary, dependence: Dependence) -> list[Line]:
     """All that is known of one image: its name and sizes, its chain, its health, its comment."""
     health = health_of(image)
     encrypted = ", encrypted" if image.encrypted and not image.locked else ""
-    lines = [Line(f"{plain(image.name)}  {size_words(image)}{encrypted}", STRONG)]
+    comment = f"  “{plain(image.comment)}”" if image.comment else ""
+    lines = [Line(f"{plain(image.name)}{comment}", STRONG), Line(f"{size_words(image)}{encrypted}", PLAIN)]
     chain = "" if health.short == "chain incomplete" else chain_words(image, dependence)
     if chain:
         lines.append(Line(chain, PLAIN))
     words = f"{health.short}: {health.sentence}" if health.short not in ("cannot be used", "locked") else health.sentence
     lines.append(Line(words, WARN if health.bad else QUIET, f"{health.mark} "))
-    if image.comment:
-        lines.append(Line(plain(image.comment), PLAIN, "“", PLAIN))
     return lines
 
 

@@ -16,7 +16,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from rescue.errors import RescueError
-from rescue.images.secrets import Secrets, new_recovery_key
+from rescue.images.secrets import Secrets
 from rescue.model.plan import CaptureDisk, Plan
 from rescue.model.survey import ImageSummary
 from rescue.planning.words import plain
@@ -153,7 +153,7 @@ class OptionsScreen(RescueScreen):
         if source is None:
             return
         if request.encrypt and self._unlocked is None:
-            self._say("What it will be made upon is known when you gave the passphrase, which comes next.", QUIET)
+            self._say("The passphrase comes next; it tells which images here this one can be made upon.", QUIET)
             return
 
         def say(words: str, style: str) -> None:
@@ -200,7 +200,7 @@ class OptionsScreen(RescueScreen):
             return
         way = self.query_one("#recovery", Toggle).index
         if way == _NEW:
-            key = new_recovery_key()
+            key = self.rescue.new_recovery_key()
             self.rescue.push_screen(
                 RecoveryKeyDialog(key), lambda noted: self._with_secrets(replace(secrets, recovery=key)) if noted else None
             )

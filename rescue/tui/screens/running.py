@@ -22,7 +22,7 @@ from rescue.model.plan import (
     WriteTable,
 )
 from rescue.planning.words import plain
-from rescue.tui.describe import job_words, used_of
+from rescue.tui.describe import JOB_NAMES, job_words, used_of
 from rescue.tui.dialogs import Question
 from rescue.tui.follow import Follower, StepState
 from rescue.tui.frame import HELP_KEY, Body, RescueScreen
@@ -33,19 +33,17 @@ from rescue.tui.widgets.graph import RateGraph, bar
 from rescue.tui.widgets.lines import Line, Lines
 from rescue.units import human_duration, human_rate
 
-_HEADINGS = {"backup": "Backing up", "restore": "Restoring", "verify": "Checking an image", "export": "Exporting an image"}
-
 
 def consequence(plan: Plan, index: int) -> str:
     """What stopping a job in the step with this index leaves behind."""
     step = plan.steps[index] if 0 <= index < len(plan.steps) else None
     match step:
         case CaptureDisk():
-            return "The unfinished image is removed. The disk that is being read stays as it is."
+            return "What is written of the image is kept and can be gone on with. The disk that is being read stays as it is."
         case WipeTarget() | DeployImage() | WriteTable():
             return (
                 "What was on the target disk is gone, and what was restored so far cannot be used: the disk is left without a "
-                "partition table. Restore again to make it whole."
+                "partition table. The restore can be gone on with; what is written so far is used."
             )
         case ReadBack():
             return "The disk is written completely, but it is then not proved that it was written right."
@@ -88,7 +86,7 @@ class RunningScreen(RescueScreen):
 
     def heading(self) -> str:
         """What for."""
-        return _HEADINGS[self.follower.job.plan.kind]
+        return JOB_NAMES[self.follower.job.plan.kind][1]
 
     def content(self) -> Iterable[Widget]:
         """What, steps, numbers, graph, messages."""

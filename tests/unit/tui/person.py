@@ -15,6 +15,7 @@ from textual.keys import _character_to_key
 
 from rescue.tui.app import RescueApp
 from tests.unit.tui.recorded import Clock, RecordedMachine
+from tests.unit.tui.recorded_disks import RECOVERY
 
 # The kernel's own sixteen colours (drivers/tty/vt/vt.c, default_red, default_grn, default_blu).
 _HALF, _FULL = 0xAA, 0xFF
@@ -135,7 +136,9 @@ class Person:
 @asynccontextmanager
 async def at(machine: RecordedMachine, clock: Clock, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Person]:
     """The app running on a terminal of ``size`` cells, its disks shown."""
-    app = RescueApp(machine, clock=clock, launch=at_once, poll_every=None, run_shell=lambda: None)
+    app = RescueApp(
+        machine, clock=clock, launch=at_once, poll_every=None, run_shell=lambda: None, new_recovery_key=lambda: RECOVERY
+    )
     async with app.run_test(size=size):
         person = Person(app, machine, clock)
         await person.settle()

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 
 from rescue.engine.counting import count
-from rescue.errors import RefusedError, RescueError, UsageError
-from rescue.images.secrets import Secrets
-from rescue.model.plan import CaptureDisk, DeployImage, Plan, ReadBack, Step, VerifyImage, WipeTarget, WriteTable
+from rescue.errors import CredentialError, RefusedError, RescueError, UsageError
+from rescue.images.secrets import NO_SECRETS, Secrets
+from rescue.model.plan import (
+    CaptureDisk,
+    DeployImage,
+    ImageKind,
+    MountImage,
+    Plan,
+    ReadBack,
+    Step,
+    VerifyImage,
+    WipeTarget,
+    WriteTable,
+)
 from rescue.model.progress import CancelToken, Event, Finished, Message, Progress
-from rescue.model.survey import DiskSurvey, ImageSummary, Place
+from rescue.model.survey import BegunImage, DiskSurvey, ImageSummary, Place
 from rescue.planning.extract import FolderFacts, plan_extract, without_nested
+from rescue.planning.retention import PruneRequest
+from rescue.planning.verify import OPEN, OPENING, image_words
+from rescue.planning.words import disk_words
 from rescue.services import BackupRequest, ExtractRequest, FileBrowser, Job, RestoreRequest
 from rescue.services.files import TreeBrowser
 from rescue.units import GIB, MIB, human_size
-from tests.unit.tui.recorded_disks import all_disks, all_images, all_places
+from tests.unit.tui.recorded_disks import PASSPHRASE, RECOVERY, all_disks, all_images, all_places
 from tests.unit.tui.recorded_files import RecordedTree, windows_files
 
 
@@ -121,6 +135,9 @@ class RecordedMachine:
     rate: float = 400.0 * MIB
     mounted: list[tuple[str, bool]] = field(default_factory=list)
     started: list[RecordedJob] = field(default_factory=list)
+    secrets: Secrets = NO_SECRETS
+    given: list[Secrets] = field(default_factory=list)
+    begun: BegunImage | None = None  # an interrupted backup, wherever one is planned
     powered: list[str] = field(default_factory=list)
     tree: RecordedTree = field(default_factory=windows_files)
     browsed: list[tuple[str, int]] = field(default_factory=list)  # the partitions that are looked into now
@@ -168,12 +185,17 @@ class RecordedMachine:
 
     def images(self, folder: Path) -> list[ImageSummary]:
         """See Machine."""
-        return all_images(str(folder)) if self.image_list is None else self.image_list
+        return all_images(str(folder), self._is_open()) if self.image_list is None else self.image_list
+
+    def _is_open(self) -> bool:
+        return self.secrets.passphrase == PASSPHRASE or self.secrets.recovery == RECOVERY
 
     def image(self, path: str) -> ImageSummary:
         """See Machine."""
         for image in self.images(Path(path).parent):
             if image.path == path:
+                if image.locked:
+                    raise CredentialError(f"What was given does not open {image.name}.")
                 return image
         raise UsageError(f"There is no image {path}.")
 
@@ -181,22 +203,58 @@ class RecordedMachine:
         """See Machine."""
         if self.refuse is not None:
             raise self.refuse
-        name = f"{request.name or 'laptop-2026-11-22'}.img.zst"
-        steps: list[Step] = [CaptureDisk("Write the image", source.disk, store, name, request.level, request.comment)]
+        parent, above = (None, ()) if request.kind == "full" else self._newest(source, store, request)
+        kind: ImageKind = "full" if parent is None else "differential" if request.kind == "differential" else "incremental"
+        begun = self.begun if self.begun and self.begun.encrypted == request.encrypt else None
+        suffix = ".img.zst" if kind == "full" and not request.encrypt else ".rimg"
+        name = begun.name if begun and not request.name else f"{request.name or 'laptop-2026-11-23'}{suffix}"
+        goes_on = begun.stored if begun and not request.anew else 0
+        steps: list[Step] = [
+            CaptureDisk(
+                f"Back up {source.disk.path}", source.disk, store, name, request.level, request.comment, kind,
+                parent.path if parent else "", above, request.encrypt, begun=goes_on, anew=request.anew,
+            )
+        ]  # fmt: skip
+        sentences = [
+            f"Read {disk_words(source.disk)}: {human_size(source.used_bytes)} to keep. Nothing on it is changed.",
+            f"Write the {'encrypted ' if request.encrypt else ''}{kind} image {name} into {store} (612.0 GiB free).",
+        ]
+        if goes_on:
+            words = f"{human_size(goes_on)} are written; they are compared first."
+            sentences.append(f"Go on with it where it was interrupted. {words}")
+        if parent is not None:
+            sentences.append(
+                f"Store only what has changed since {parent.name} (2026-11-22 08:05 UTC), which it needs from then on."
+            )
         if request.verify:
-            steps.append(VerifyImage("Check the image", f"{store}/{name}"))
+            steps += [
+                VerifyImage("Check the image", f"{store}/{name}", own_only=parent is not None),
+                MountImage(OPEN, f"{store}/{name}", source.disk),
+            ]
+            sentences += ["Read the image again and check every hash in it.", OPENING]
+        command = ["rescue", "backup", source.disk.path, store]
+        command += [option for option, given in (("--encrypt", request.encrypt), ("--anew", request.anew)) if given]
         return Plan(
             "backup",
             tuple(steps),
-            (
-                f"Back up {source.disk.title}, {human_size(source.disk.size)}, to {name}.",
-                f"Read {human_size(source.used_bytes)} of data; free space is left out.",
-                "Read the finished image again and compare every hash.",
-            ),
-            command=("rescue", "backup", source.disk.path, store, "--name", name),
+            tuple(sentences),
+            command=tuple(command),
             source=source.disk,
             estimated_bytes=source.used_bytes * (2 if request.verify else 1),
         )
+
+    def _newest(self, source: DiskSurvey, store: str, request: BackupRequest) -> tuple[ImageSummary | None, tuple[str, ...]]:
+        whole = [image for image in self.images(Path(store)) if image.disk == source.disk and not image.problem]
+        whole = [image for image in whole if image.encrypted == request.encrypt]
+        if request.kind == "differential":
+            whole = [image for image in whole if image.kind == "full"]
+        if not whole and request.kind:
+            raise RefusedError(
+                f"{store} holds no whole image of {source.disk.title} that a new one could be made upon.",
+                "Make a full backup first.",
+            )
+        newest = max(whole, key=lambda image: image.created, default=None)
+        return newest, (newest.name, *(link.name for link in newest.chain)) if newest else ()
 
     def plan_restore(self, image: str, target: DiskSurvey, request: RestoreRequest) -> Plan:
         """See Machine."""
@@ -214,14 +272,15 @@ class RecordedMachine:
             "restore",
             (
                 WipeTarget("Remove old signatures", path),
-                DeployImage("Write the data", image, path),
+                DeployImage("Write the data", image, path, request.delta),
                 WriteTable("Write the partition table", image, path),
                 ReadBack("Read back and compare", image, path),
             ),
             (
                 f"Restore {found.name} onto {target.disk.title}.",
                 "Remove the partition tables and signatures that are on the target now.",
-                f"Write {human_size(found.used_bytes)} of data.",
+                f"Write {human_size(found.used_bytes)} of data."
+                + (" What the disk holds of it already is left as it is." if request.delta else ""),
                 "Write the partition table last, its second copy at the end of this bigger disk.",
                 "Read everything back from the disk and compare its hashes.",
             ),
@@ -236,13 +295,29 @@ class RecordedMachine:
     def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
         """See Machine."""
         found = self.image(image)
+        steps: tuple[Step, ...] = (VerifyImage("Check the image", image),)
+        sentences: tuple[str, ...] = (f"Read {image_words(found)} and check every hash in it. Nothing is changed.",)
+        if mount:
+            steps, sentences = (*steps, MountImage(OPEN, image)), (*sentences, OPENING)
         return Plan(
             "verify",
-            (VerifyImage("Check the image", image),),
-            (f"Check {found.name}: read {human_size(found.stored_size)} and compare every hash in it.",),
-            command=("rescue", "verify", image),
-            estimated_bytes=found.stored_size,
+            steps,
+            sentences,
+            command=("rescue", "verify", image, *(("--mount",) if mount else ())),
+            estimated_bytes=found.used_bytes * len(steps),
         )
+
+    def plan_verify_store(self, folder: str) -> Plan:
+        """See Machine."""
+        raise NotImplementedError
+
+    def plan_prune(self, folder: str, request: PruneRequest) -> Plan:
+        """See Machine."""
+        raise NotImplementedError
+
+    def plan_consolidate(self, image: str, store: str, name: str = "", split: int = 0) -> Plan:
+        """See Machine."""
+        raise NotImplementedError
 
     def plan_export(self, image: str, file: str, format_: str = "") -> Plan:
         """See Machine."""
@@ -275,23 +350,36 @@ class RecordedMachine:
 
     def is_encrypted(self, path: str) -> bool:
         """See Machine."""
-        return False
+        return any(image.path == path and image.encrypted for image in self.images(Path(path).parent))
 
     def with_secrets(self, secrets: Secrets) -> Self:
         """See Machine."""
-        return self
+        self.given.append(secrets)
+        return replace(self, secrets=secrets)
 
     def start(self, plan: Plan) -> Job:
         """See Machine."""
         facts: dict[str, str | int | float | bool | list[str]] = {}
-        if plan.kind == "restore":
-            facts |= {
-                "target": plan.target.path if plan.target else "",
-                "read_back": True,
-                "read_back_bytes": plan.estimated_bytes // 2,
-            }
-        elif any(isinstance(step, VerifyImage) for step in plan.steps):
-            facts |= {"verified": True, "verified_bytes": plan.estimated_bytes // (2 if plan.kind == "backup" else 1)}
+        for step in plan.steps:
+            match step:
+                case CaptureDisk():
+                    stored = 1300 * MIB if step.parent else 103 * GIB
+                    facts |= {
+                        "image": f"{step.store}/{step.name}",
+                        "used_bytes": plan.estimated_bytes // 2,
+                        "stored_size": stored,
+                    }
+                case VerifyImage():
+                    facts |= {"image": step.image, "verified": True, "verified_bytes": plan.estimated_bytes // 2}
+                case MountImage():
+                    facts |= {"checked_volumes": 3, "mounted_volumes": 2, "files_read": 412}
+                case DeployImage():
+                    same = 171 * GIB if step.delta else 0
+                    facts |= {"image": step.image, "target": step.target, "same_bytes": same}
+                case ReadBack():
+                    facts |= {"read_back": True, "read_back_bytes": plan.estimated_bytes // 2}
+                case _:
+                    pass
         facts["seconds"] = 961.5
         job = RecordedJob(
             f"2026-11-22-{len(self.started) + 1:03d}",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from rescue.model.disk import Disk, Fingerprint, Protection
 from rescue.model.layout import Layout, Partition
-from rescue.model.survey import DiskSurvey, ImageSummary, Place
+from rescue.model.survey import ChainLink, DiskSurvey, ImageSummary, Place
 from rescue.model.volume import Identity, Volume
 from rescue.units import GIB, MIB
 
@@ -113,17 +116,54 @@ def all_places() -> list[Place]:
     ]
 
 
-def all_images(folder: str) -> list[ImageSummary]:
-    """What the backup place holds: three good ones, a damaged one, a Clonezilla folder."""
+PASSPHRASE = "correct horse battery staple"
+RECOVERY = "50MJ-MASC-5MQ2-YC1H-68SK-8D9P-6WW2-ZSVC"
 
-    def good(name: str, created: str, host: str, disk: Disk, used: int, stored: int, comment: str = "") -> ImageSummary:
-        return ImageSummary(
-            f"{folder}/{name}", name, stored, name, created=created, host=host, disk=disk, used_bytes=used, comment=comment
-        )
 
+def _image(folder: str, name: str, created: str, host: str, disk: Disk, used: int, stored: int, **more: Any) -> ImageSummary:
+    return ImageSummary(
+        f"{folder}/{name}", name, stored, more.pop("uuid", name), created=created, host=host, disk=disk, used_bytes=used,
+        fingerprint=name, **more,
+    )  # fmt: skip
+
+
+def upon(image: ImageSummary, *needed: ImageSummary) -> ImageSummary:
+    """The same image, needing others; the first of them is what it was made upon."""
+    links = tuple(ChainLink(n.uuid, n.fingerprint, n.name, n.own_bytes or n.used_bytes) for n in needed)
+    return replace(image, chain=links, parent=needed[0].uuid)
+
+
+def all_images(folder: str, unlocked: bool = False) -> list[ImageSummary]:
+    """What the backup place holds: a chain, two other computers, an encrypted, a damaged one, a Clonezilla folder."""
+
+    def nvme(name: str, created: str, used: int, stored: int, **more: Any) -> ImageSummary:
+        return _image(folder, name, created, "laptop", NVME, used, stored, **more)
+
+    full = nvme("laptop-2026-11-20.img.zst", "2026-11-20T19:42:10Z", 188 * GIB, 103 * GIB, comment="before the update",
+                health="proved 2026-11-20")  # fmt: skip
+    first = upon(nvme("laptop-2026-11-21.rimg", "2026-11-21T19:40:00Z", 189 * GIB, 4300 * MIB, kind="incremental",
+                      own_bytes=6200 * MIB, health="verified 2026-11-21"), full)  # fmt: skip
+    second = upon(nvme("laptop-2026-11-22.rimg", "2026-11-22T08:05:00Z", 189 * GIB, 812 * MIB, kind="incremental",
+                       own_bytes=1300 * MIB, health="proved 2026-11-22", comment="new printer driver"), first, full)  # fmt: skip
+    old = nvme("laptop-2026-09-01.img.zst", "2026-09-01T20:00:00Z", 180 * GIB, 97 * GIB, health="FAILED")
+    lost = nvme("laptop-2026-10-02.rimg", "2026-10-02T20:00:00Z", 181 * GIB, 5 * GIB, kind="incremental", own_bytes=7 * GIB)
+    gone = ChainLink("gone", "gone", "laptop-2026-10-01.img.zst", 170 * GIB)
+    lost = replace(
+        lost, chain=(gone,), parent="gone", problem_exit_code=4,
+        problem="It needs laptop-2026-10-01.img.zst, not found here: 170.0 GiB of its data are missing.",
+    )  # fmt: skip
+    secret = _image(folder, "private-2026-11-19.rimg", "2026-11-19T22:10:00Z", "private", LOCKED, 210 * GIB, 120 * GIB,
+                    encrypted=True, health="proved 2026-11-19")  # fmt: skip
+    closed = ImageSummary(
+        secret.path, secret.name, secret.stored_size, secret.uuid, created=secret.created, encrypted=True, locked=True,
+        problem=f"{secret.name} is encrypted.", problem_exit_code=5,
+    )  # fmt: skip
     return [
-        good("laptop-2026-11-20.img.zst", "2026-11-20T19:42:10Z", "laptop", NVME, 188 * GIB, 103 * GIB, "before the update"),
-        good("server-2026-11-02.img.zst", "2026-11-02T03:00:00Z", "server", SATA, 98 * GIB, 51 * GIB),
+        second,
+        first,
+        full,
+        secret if unlocked else closed,
+        _image(folder, "server-2026-11-02.img.zst", "2026-11-02T03:00:00Z", "server", SATA, 98 * GIB, 51 * GIB),
         ImageSummary(
             f"{folder}/laptop-2026-10-14.img.zst",
             "laptop-2026-10-14.img.zst",
@@ -131,6 +171,8 @@ def all_images(folder: str) -> list[ImageSummary]:
             problem="Its end is missing: the file was cut off, or writing it was interrupted.",
             problem_exit_code=4,
         ),
+        lost,
+        old,
         ImageSummary(
             f"{folder}/2024-02-11-img",
             "2024-02-11-img",
@@ -138,5 +180,8 @@ def all_images(folder: str) -> list[ImageSummary]:
             problem="A Clonezilla folder: this version cannot read those.",
             problem_exit_code=1,
         ),
-        good("nas-2025-12-24.img.zst", "2025-12-24T22:15:00Z", "nas", BACKUPS, 1204 * GIB, 1100 * GIB, "Christmas"),
-    ]
+        _image(
+            folder, "nas-2025-12-24.img.zst", "2025-12-24T22:15:00Z", "nas", BACKUPS, 1204 * GIB, 1100 * GIB,
+            comment="Christmas", bad_bytes=192 * 1024, health="verified 2025-12-25",
+        ),
+    ]  # fmt: skip

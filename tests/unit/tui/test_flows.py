@@ -33,7 +33,6 @@ from tests.unit.tui.ways import (
     restore_review,
     restore_right,
     restore_running,
-    restore_which,
     restore_wrong,
     verify_done,
 )
@@ -88,7 +87,7 @@ async def test_every_screen_has_a_focus(machine: RecordedMachine, clock: Clock) 
         await person.press("1")
         assert focused(person) == "Choices"
         await person.press("enter")
-        assert focused(person) == "Choices"
+        assert focused(person) == "RowList"
         await person.press("escape", "escape", "p")
         assert focused(person) == "Choices"
         await person.press("escape", "f1")
@@ -118,28 +117,6 @@ async def test_a_protected_disk_says_why(machine: RecordedMachine, clock: Clock)
         assert "mounted at /mnt" in person.screen()
 
 
-async def test_damaged_images_cannot_be_reached(machine: RecordedMachine, clock: Clock) -> None:
-    async with at(machine, clock) as person:
-        await restore_which(person, machine)
-        choices = person.app.screen.query_one(Choices)
-        seen = set()
-        for _ in range(8):
-            seen.add(choices.highlighted_key)
-            await person.press("down")
-        assert seen == {f"backups/{name}.img.zst" for name in ("laptop-2026-11-20", "server-2026-11-02", "nas-2025-12-24")} | {
-            "folder:old"
-        }
-
-
-async def test_a_folder_is_opened(machine: RecordedMachine, clock: Clock) -> None:
-    async with at(machine, clock) as person:
-        await restore_which(person, machine)
-        await person.press("end", "enter")
-        assert ", in old:" in person.screen()
-        await person.press("escape")
-        assert "old/" in person.screen()
-
-
 async def test_the_backup_cannot_go_onto_its_own_source(machine: RecordedMachine, clock: Clock) -> None:
     async with at(machine, clock) as person:
         await backup_where(person, machine)
@@ -155,12 +132,13 @@ async def test_name_comment_level_and_check_reach_the_plan(machine: RecordedMach
         await person.type("mine")
         await person.press("enter")
         await person.type("a note")
-        await person.press("down", "right", "down", "space", "down", "enter")
+        # Kind: full; encryption: no; compression: small; check: no.
+        await person.press("down", "right", "down", "down", "right", "down", "space", "down", "enter")
         assert person.name == "ReviewScreen"
         await person.press("tab", "enter")
         step = machine.started[0].plan.steps[0]
         assert isinstance(step, CaptureDisk)
-        assert (step.name, step.comment, step.level) == ("mine.img.zst", "a note", 9)
+        assert (step.name, step.comment, step.level, step.kind) == ("mine.img.zst", "a note", 9, "full")
         assert len(machine.started[0].plan.steps) == 1
 
 
