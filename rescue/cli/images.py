@@ -7,9 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from rescue.cli.chains import list_text, needed_by
 from rescue.cli.options import Context, add_json
 from rescue.cli.secrets import Asker, add_secrets, given_secrets
-from rescue.cli.show import image_json, list_text
+from rescue.cli.show import image_json
 from rescue.stores.address import local_path
 
 
@@ -29,7 +30,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     machine = context.machine.with_secrets(secrets) if secrets else context.machine
     images = machine.images(folder)
     if arguments.json:
-        shown = msgspec.json.format(msgspec.json.encode([image_json(i) for i in images]), indent=2).decode()
+        needing = needed_by(images)
+        facts = [{**image_json(image), "needed_by": list(needing[image.path])} for image in images]
+        shown = msgspec.json.format(msgspec.json.encode(facts), indent=2).decode()
     else:
         shown = "\n".join(list_text(images)) if images else f"No image was found in {folder}."
     print(shown, file=context.stdout)

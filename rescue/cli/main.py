@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 
 from rescue import __version__
-from rescue.cli import backup, disks, export, files, images, info, key, mount, restore, verify
+from rescue.cli import backup, consolidate, disks, export, files, images, info, key, mount, prune, restore, verify
 from rescue.cli.options import Context, interrupted, say_error
 from rescue.errors import RescueError, UsageError
 from rescue.services import Machine
 from rescue.services.local import LocalMachine
 from rescue.services.scratch import ScratchMachine
 
-_COMMANDS = (disks, backup, restore, verify, info, images, key, files, mount, export)
+_COMMANDS = (disks, backup, restore, verify, info, images, key, files, mount, export, prune, consolidate)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -22,6 +22,9 @@ def plan_text(plan: Plan) -> list[str]:
     if plan.target is not None:
         lines += ["", f"Lost on {disk_words(plan.target)}:"]
         lines += [line for loss in plan.losses for line in _wrapped("- ", loss)] or ["- nothing: the disk is blank"]
+    elif plan.losses:
+        lines += ["", "Removed:"]
+        lines += [line for loss in plan.losses for line in _wrapped("- ", loss)]
     if plan.warnings:
         lines.append("")
         lines += [line for warning in plan.warnings for line in _wrapped("Warning: ", warning)]

@@ -88,27 +88,6 @@ def image_text(image: ImageSummary) -> list[str]:
     return lines
 
 
-def list_text(images: Sequence[ImageSummary]) -> list[str]:
-    """Many images, one a line; what was proved of it, and what is wrong with it, is said below it."""
-    head = ("MADE (UTC)", "KIND", "DISK", "IMAGE", "NAME")
-    rows = [head]
-    for image in images:
-        made = when(image.created).removesuffix(" UTC") if image.created else "-"
-        size = human_size(image.disk.size) if image.disk else "-"
-        kind = image.kind if image.disk else "-"
-        rows.append((made, kind, size, human_size(image.stored_size), plain(image.name)))
-    lines = table(rows, right=(2, 3))
-    shown = lines[:1]
-    for line, image in zip(lines[1:], images, strict=True):
-        shown.append(line)
-        below = "; ".join(text for text in (image.health, plain(image.comment)) if text)
-        if below:
-            shown.append(f"    {below}")
-        if image.problem:
-            shown.append(f"    {image.problem}")
-    return shown
-
-
 def disk_json(disk: Disk) -> dict[str, Any]:
     """Who a disk is."""
     return {
@@ -183,11 +162,15 @@ def image_json(image: ImageSummary) -> dict[str, Any]:
         "uuid": image.uuid,
         "kind": image.kind,
         "parent": image.parent,
+        "encrypted": image.encrypted,
+        "locked": image.locked,
         "needs": [{"uuid": link.uuid, "name": link.name, "bytes": link.data_bytes} for link in image.chain],
         "created": image.created,
         "comment": image.comment,
         "host": image.host,
         "used": image.used_bytes,
+        "own": image.own_bytes,
+        "bad": image.bad_bytes,
         "hash": image.fingerprint,
         "health": image.health,
         "problem": image.problem,

@@ -1,19 +1,26 @@
-"""``rescue verify IMAGE``."""
+"""``rescue verify IMAGE`` and ``rescue verify STORE``."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from rescue.cli.follow import follow, report
 from rescue.cli.options import Context, add_job, progress_style
 from rescue.cli.review import plan_json, plan_text
-from rescue.cli.secrets import add_secrets, unlocked
+from rescue.cli.secrets import Asker, add_secrets, given_secrets, unlocked
+from rescue.errors import UsageError
+from rescue.model.plan import Plan
+from rescue.services import Machine
+from rescue.stores.address import local_path
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Offer the command."""
-    parser = commands.add_parser("verify", help="read an image again and check every hash in it", allow_abbrev=False)
-    parser.add_argument("image", metavar="IMAGE", help="path or file: URL of the image")
+    parser = commands.add_parser(
+        "verify", help="read an image, or all images in a folder, again and check every hash", allow_abbrev=False
+    )
+    parser.add_argument("image", metavar="IMAGE", help="path or file: URL of the image, or of a folder of images")
     parser.add_argument("--against", metavar="DISK", help="also compare a disk with the image")
     parser.add_argument("--mount", action="store_true", help="also check and mount every file system in the image")
     add_job(parser)
@@ -23,10 +30,38 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, run."""
+    if _is_store(arguments.image):
+        return _run_store(arguments, context)
     machine = unlocked(arguments, context, arguments.image)
     against = machine.survey_one(arguments.against) if arguments.against else None
     plan = machine.plan_verify(arguments.image, against, mount=arguments.mount)
     if arguments.dry_run:
         print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
         return 0
-    return report(follow(lambda: machine.start(plan), progress_style(arguments, context.stderr), context.stderr), arguments.json)
+    return _followed(machine, plan, arguments, context)
+
+
+def _is_store(path: str) -> bool:
+    folder = Path(local_path(path))
+    return folder.is_dir() and not (folder / "clonezilla-img").exists() and not (folder / "parts").exists()
+
+
+def _run_store(arguments: argparse.Namespace, context: Context) -> int:
+    """Check all images in a folder; one line each."""
+    if arguments.against or arguments.mount:
+        raise UsageError("--against and --mount are for one image.", "Name the image instead of its folder.")
+    secrets = given_secrets(arguments, Asker.of(context.stdin))
+    machine = context.machine.with_secrets(secrets) if secrets else context.machine
+    plan = machine.plan_verify_store(arguments.image)
+    if arguments.dry_run:
+        print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
+        return 0
+    return _followed(machine, plan, arguments, context)
+
+
+def _followed(machine: Machine, plan: Plan, arguments: argparse.Namespace, context: Context) -> int:
+    outcome = follow(lambda: machine.start(plan), progress_style(arguments, context.stderr), context.stderr)
+    lines = outcome.finished.facts.get("images")
+    if isinstance(lines, list) and not arguments.json:
+        print("\n".join(lines), file=context.stdout, flush=True)
+    return report(outcome, arguments.json)

@@ -85,7 +85,7 @@ def check_store(
     bad = {image.fingerprints[0]: image.name for image in open_ if image.error is not None}
     results = []
     for image in images:
-        result = image.found or _result(image, checked[image.name], bad, token)
+        result = image.found or _result(image, checked.get(image.name), bad, token)
         found(result)
         results.append(result)
     return results

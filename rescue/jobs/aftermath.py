@@ -8,14 +8,17 @@ from rescue.errors import RescueError
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
+    ConsolidateImage,
     DeployImage,
     ExportImage,
     ExtractFiles,
     MountImage,
     Plan,
     ReadBack,
+    RemoveImages,
     Step,
     VerifyImage,
+    VerifyStore,
     WipeTarget,
     WriteTable,
 )
@@ -33,15 +36,19 @@ def aftermath(plan: Plan, step: Step) -> str:
     match step:
         case CaptureDisk():
             return f"{_what_is_left(step)} {step.source.path} was not changed."
-        case VerifyImage() if plan.kind == "backup":
+        case VerifyImage() if plan.kind in ("backup", "consolidate"):
             return f"The image {step.image} is complete, but it is not proved. Check it with: rescue verify {step.image}"
         case MountImage() if plan.kind == "backup":
             return (
                 f"The image {step.image} is complete and its hashes are right, but its file systems are not proved."
                 f" Check them with: rescue verify --mount {step.image}"
             )
-        case VerifyImage() | CompareDisk() | MountImage():
+        case VerifyImage() | VerifyStore() | CompareDisk() | MountImage():
             return "Nothing was changed."
+        case ConsolidateImage():
+            return f"{_what_is_left(step)} {step.image} was not changed."
+        case RemoveImages():
+            return f"Each image in {step.store} is whole or gone. Run the same command again to go on."
         case ExportImage():
             return f"{step.file} was not made; the image was not changed."
         case ExtractFiles():
@@ -57,7 +64,7 @@ def aftermath(plan: Plan, step: Step) -> str:
             assert_never(step)
 
 
-def _what_is_left(step: CaptureDisk) -> str:
+def _what_is_left(step: CaptureDisk | ConsolidateImage) -> str:
     try:
         left = next((partial for partial in FolderStore(step.store).partials() if partial.name == step.name), None)
     except (RescueError, OSError):
@@ -74,6 +81,11 @@ def after_kill(plan: Plan, step: Step) -> str:
     """For a job whose process was killed within ``step``, so that it could clean nothing up."""
     if isinstance(step, CaptureDisk):
         return f"{_what_is_left(step)} {step.source.path} was not changed."
+    if isinstance(step, ConsolidateImage):
+        return (
+            f"{step.store}/{step.name}.partial is no image: run the same command again, which replaces it. {step.image} was not"
+            " changed."
+        )
     if isinstance(step, ExportImage):
         return f"{step.file}.partial is incomplete: remove it. The image was not changed."
     if isinstance(step, ExtractFiles):

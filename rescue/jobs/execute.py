@@ -14,14 +14,17 @@ from rescue.jobs.reporter import Reporter
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
+    ConsolidateImage,
     DeployImage,
     ExportImage,
     ExtractFiles,
     MountImage,
     Plan,
     ReadBack,
+    RemoveImages,
     Step,
     VerifyImage,
+    VerifyStore,
     WipeTarget,
     WriteTable,
 )
@@ -122,6 +125,22 @@ def _consolidated(facts: Facts, step: ConsolidateImage) -> str:
     return said + "."
 
 
+def _removed(facts: Facts, store: str) -> str:
+    removed, stayed, freed = facts.get("removed"), facts.get("stayed"), facts.get("freed_bytes")
+    count = len(removed) if isinstance(removed, list) else 0
+    said = f"{count} image{'' if count == 1 else 's'} removed from {store}"
+    said += f", {human_size(freed)} are free again." if isinstance(freed, int) and freed else "."
+    return f"{said} {len(stayed)} stayed." if isinstance(stayed, list) and stayed else said
+
+
+def _consolidated(facts: Facts, step: ConsolidateImage) -> str:
+    stored, data, again = facts.get("stored_size"), facts.get("data_bytes"), facts.get("recompressed_bytes")
+    said = f"{step.image} is a full image of its own now: {step.store}/{step.name}"
+    if isinstance(stored, int) and isinstance(data, int) and isinstance(again, int):
+        said += f", {human_size(stored)}; {100 * again / data if data else 0:.0f} % of its data had to be compressed again"
+    return said + "."
+
+
 def _opened(facts: Facts) -> str:
     """What the proof by mounting did."""
     checked, mounted, files = facts.get("checked_volumes"), facts.get("mounted_volumes"), facts.get("files_read")
@@ -144,7 +163,7 @@ def _done(plan: Plan, facts: Facts) -> str:
                     else ""
                 )
                 said.append(f"{step.source.path} is backed up as {step.store}/{step.name}{sizes}.")
-            case VerifyImage() if plan.kind == "backup":
+            case VerifyImage() if plan.kind in ("backup", "consolidate"):
                 said.append("The image was read again and every hash in it is right.")
             case VerifyImage():
                 said.append(f"{step.image} is whole: every hash in it is right.")
@@ -162,6 +181,12 @@ def _done(plan: Plan, facts: Facts) -> str:
                 said.append(f"{step.disk.path} holds the same.")
             case ExtractFiles():
                 said.append(copied_words(facts))
+            case RemoveImages():
+                said.append(_removed(facts, step.store))
+            case ConsolidateImage():
+                said.append(_consolidated(facts, step))
+            case VerifyStore():
+                said.append(f"All {facts.get('whole_images')} images in {step.store} are whole.")
             case ReadBack():
                 said.append("Everything was read back from the disk and is right.")
             case _:

@@ -22,22 +22,28 @@ from rescue.images.format import Kind
 from rescue.images.proofs import What, record_result
 from rescue.images.reader import ImageFile
 from rescue.images.secrets import NO_SECRETS, Secrets
+from rescue.jobs.checking import verify_store
+from rescue.jobs.consolidating import consolidate_image
 from rescue.jobs.destination import StoreDestination
 from rescue.jobs.execute import Facts
 from rescue.jobs.extracting import extract_files
 from rescue.jobs.guard import check_source, check_target
+from rescue.jobs.removing import remove_images
 from rescue.jobs.reporter import Reporter
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
+    ConsolidateImage,
     DeployImage,
     ExportImage,
     ExtractFiles,
     MountImage,
     Plan,
     ReadBack,
+    RemoveImages,
     Step,
     VerifyImage,
+    VerifyStore,
     WipeTarget,
     WriteTable,
 )
@@ -92,6 +98,12 @@ class EngineSteps:
             case ReadBack():
                 proved = self._open(step.image, step.target).read_back(token, reporter.progress)
                 return {"read_back": True, "read_back_bytes": proved}
+            case RemoveImages():
+                return remove_images(step, self._secrets, token, reporter)
+            case ConsolidateImage():
+                return consolidate_image(step, self._secrets, token, reporter)
+            case VerifyStore():
+                return verify_store(step, self._secrets, token, reporter)
             case _:
                 assert_never(step)
 
@@ -118,7 +130,7 @@ class EngineSteps:
         }
 
     def _verify(self, step: VerifyImage, token: CancelToken, reporter: Reporter) -> Facts:
-        if self._plan.kind == "backup":
+        if self._plan.kind in ("backup", "consolidate"):
             _forget_cached(step.image)
         with _recorded(step.image, "hashes"):
             result = verify_image(

@@ -118,6 +118,41 @@ class ExtractFiles(msgspec.Struct, frozen=True, tag="extract-files"):
     overwrite: bool = False
 
 
+class DoomedImage(msgspec.Struct, frozen=True):
+    """An image that is to be removed: its name in the store, and the fingerprint that it had when that was decided."""
+
+    name: str
+    fingerprint: str
+
+
+class RemoveImages(msgspec.Struct, frozen=True, tag="remove-images"):
+    """Remove images from a store, in this order: none comes after one that it needs. One that turns out to be needed stays.
+
+    Removals that a power cut interrupted are finished, also when there are no images.
+    """
+
+    title: str
+    store: str  # folder path
+    images: tuple[DoomedImage, ...]
+
+
+class ConsolidateImage(msgspec.Struct, frozen=True, tag="consolidate-image"):
+    """Make a full image of the same disk out of an image and its chain, as far as possible by copying its frames."""
+
+    title: str
+    image: str  # path of the image
+    store: str  # folder path
+    name: str
+    split: int = 0  # bytes of the parts that it is cut into; 0: it is not cut
+
+
+class VerifyStore(msgspec.Struct, frozen=True, tag="verify-store"):
+    """Check every image in a folder; what several images share is read once."""
+
+    title: str
+    store: str  # folder path
+
+
 Step: TypeAlias = (
     CaptureDisk
     | VerifyImage
@@ -129,6 +164,9 @@ Step: TypeAlias = (
     | ReadBack
     | CompareDisk
     | ExtractFiles
+    | RemoveImages
+    | ConsolidateImage
+    | VerifyStore
 )
 
 
@@ -139,7 +177,7 @@ class Plan(msgspec.Struct, frozen=True):
     ``command`` is the equivalent command line. ``fingerprint`` is of the disk that will be written to, if any.
     """
 
-    kind: Literal["backup", "restore", "verify", "export", "extract"]
+    kind: Literal["backup", "restore", "verify", "export", "extract", "prune", "consolidate"]
     steps: tuple[Step, ...]
     sentences: tuple[str, ...]
     losses: tuple[str, ...] = ()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from rescue.errors import CredentialError, DamagedError, FormatError, RefusedError, UsageError
 from rescue.model.disk import Disk
-from rescue.model.plan import CompareDisk, MountImage, Plan, Step, VerifyImage
+from rescue.model.plan import CompareDisk, MountImage, Plan, Step, VerifyImage, VerifyStore
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.planning.words import plain
 from rescue.units import human_size
@@ -77,4 +78,22 @@ def plan_verify(image: ImageSummary, against: DiskSurvey | None = None, *, mount
         command=tuple(command),
         source=against.disk if against else None,
         estimated_bytes=image.used_bytes * len(steps),
+    )
+
+
+def plan_verify_store(folder: str, images: Sequence[ImageSummary]) -> Plan:
+    """Check every image in a folder; what several images share is read once. Raises UsageError when there is none."""
+    if not images:
+        raise UsageError(f"No image was found in {plain(folder)}.")
+    locked = sum(image.locked for image in images)
+    return Plan(
+        kind="verify",
+        steps=(VerifyStore(title="Check all images", store=folder),),
+        sentences=(
+            f"Read all {len(images)} images in {plain(folder)} and check every hash in them. Nothing is changed.",
+            "Check that what they need of each other is there. What several of them share is read once.",
+        ),
+        warnings=(f"{locked} of them are encrypted and were not opened: they are not checked.",) if locked else (),
+        command=("rescue", "verify", folder),
+        estimated_bytes=sum(image.own_bytes for image in images),
     )

@@ -14,6 +14,7 @@ from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken, Event, Finished
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
 from rescue.planning.request import BackupRequest, ExtractRequest, RestoreRequest
+from rescue.planning.retention import PruneRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,18 @@ class Machine(Protocol):
 
     def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
         """Raises as :meth:`image`; RefusedError when ``against`` cannot hold the same."""
+        ...
+
+    def plan_verify_store(self, folder: str) -> Plan:
+        """Raises UsageError when there is no folder, or no image in it; RescueError."""
+        ...
+
+    def plan_prune(self, folder: str, request: PruneRequest) -> Plan:
+        """A plan without steps when nothing is to be removed. Raises UsageError, RefusedError (read-only), RescueError."""
+        ...
+
+    def plan_consolidate(self, image: str, store: str, name: str = "", split: int = 0) -> Plan:
+        """Raises as :meth:`image`; RefusedError (it is full already, name taken, read-only), CredentialError, UsageError."""
         ...
 
     def plan_export(self, image: str, file: str, format_: str = "") -> Plan:

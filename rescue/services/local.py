@@ -17,6 +17,7 @@ from rescue.devices.open import resolve
 from rescue.devices.protection import protections
 from rescue.devices.udev import list_disks, watch
 from rescue.devices.usage import stands_on
+from rescue.engine.lineage import Lineages
 from rescue.engine.survey import survey_disk
 from rescue.errors import RefusedError, RescueError, UsageError
 from rescue.images.begun import read_header
@@ -30,10 +31,13 @@ from rescue.model.layout import Layout
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
 from rescue.planning.backup import StoreFacts, plan_backup
+from rescue.planning.consolidate import plan_consolidate
 from rescue.planning.export import FileFacts, plan_export
+from rescue.planning.prune import StoreState, plan_prune
 from rescue.planning.request import BackupRequest, ExtractRequest, RestoreRequest
 from rescue.planning.restore import plan_restore
-from rescue.planning.verify import plan_verify
+from rescue.planning.retention import PruneRequest
+from rescue.planning.verify import plan_verify, plan_verify_store
 from rescue.services.begun import interrupted
 from rescue.services.files import open_browser, plan_from_files
 from rescue.services.interfaces import FileBrowser, Job
@@ -150,6 +154,38 @@ class LocalMachine:
     def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
         """See Machine."""
         return plan_verify(self.image(image), against, mount=mount)
+
+    def plan_verify_store(self, folder: str) -> Plan:
+        """See Machine."""
+        store = FolderStore(local_path(folder))
+        return plan_verify_store(str(store.folder), list_images(store, self._secrets))
+
+    def plan_prune(self, folder: str, request: PruneRequest) -> Plan:
+        """See Machine."""
+        store = FolderStore(local_path(folder))
+        store.check_writable()
+        state = StoreState(
+            folder=str(store.folder),
+            # The images first: what appears in between is set aside.
+            images=tuple(list_images(store, self._secrets)),
+            lineages=Lineages(store, self._secrets).look(),
+            partials=tuple(partial.name for partial in store.partials()),
+            interrupted=bool(store.interrupted_removals()),
+        )
+        return plan_prune(state, request, now=datetime.datetime.now(datetime.UTC), zone=None)
+
+    def plan_consolidate(self, image: str, store: str, name: str = "", split: int = 0) -> Plan:
+        """See Machine."""
+        folder = FolderStore(local_path(store))
+        folder.check_writable()
+        facts = StoreFacts(
+            folder=str(folder.folder),
+            free_bytes=folder.free_bytes,
+            names=frozenset([*folder.names(), *folder.incomplete()]),
+            busy=frozenset(folder.names_being_written()),
+            filesystem=filesystem_of(folder.folder, self._kernel),
+        )
+        return plan_consolidate(self.image(image), facts, name, split, can_seal=bool(self._secrets))
 
     def plan_export(self, image: str, file: str, format_: str = "") -> Plan:
         """See Machine."""

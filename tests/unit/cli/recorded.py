@@ -16,12 +16,15 @@ from rescue.images.secrets import Secrets
 from rescue.model.disk import Protection
 from rescue.model.plan import Plan
 from rescue.model.progress import Event, Finished
-from rescue.model.survey import DiskSurvey, ImageSummary, Place
+from rescue.model.survey import ChainLink, DiskSurvey, ImageSummary, Place
 from rescue.planning.backup import StoreFacts, plan_backup
+from rescue.planning.consolidate import plan_consolidate
 from rescue.planning.export import FileFacts, plan_export
 from rescue.planning.extract import FolderFacts, plan_extract
+from rescue.planning.prune import StoreState, plan_prune
 from rescue.planning.restore import plan_restore
-from rescue.planning.verify import plan_verify
+from rescue.planning.retention import PruneRequest
+from rescue.planning.verify import plan_verify, plan_verify_store
 from rescue.services import BackupRequest, ExtractRequest, FileBrowser, Job, RestoreRequest
 from rescue.units import GIB
 from tests.unit.planning.machines import BLANK_SURVEY, IMAGE, LAPTOP_SURVEY, STICK, fingerprint
@@ -74,6 +77,7 @@ class RecordedMachine:
         self.on_cancel: list[Event] = on_cancel or []
         self.started: list[RecordedJob] = []
         self.store = StoreFacts("/mnt/usb", 500 * GIB)
+        self.state = StoreState("/mnt/usb", (), ())
 
     def survey(self) -> list[DiskSurvey]:
         """See Machine."""
@@ -118,6 +122,22 @@ class RecordedMachine:
     def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
         """See Machine."""
         return plan_verify(self.image(image), against, mount=mount)
+
+    def plan_verify_store(self, folder: str) -> Plan:
+        """See Machine."""
+        return plan_verify_store(folder, self.images(Path(folder)))
+
+    def plan_prune(self, folder: str, request: PruneRequest) -> Plan:
+        """See Machine."""
+        now = datetime.datetime(2026, 11, 30, tzinfo=datetime.UTC)
+        return plan_prune(replace(self.state, folder=folder), request, now=now, zone=datetime.UTC)
+
+    def plan_consolidate(self, image: str, store: str, name: str = "", split: int = 0) -> Plan:
+        """See Machine."""
+        above = ImageSummary("/mnt/usb/full.img.zst", "full.img.zst", 7, uuid="aa", fingerprint="ab" * 32)
+        link = ChainLink(above.uuid, above.fingerprint, above.name, 1000)
+        made = replace(IMAGE, path=image, name=Path(image).name, kind="incremental", chain=(link,))
+        return plan_consolidate(made, replace(self.store, folder=store), name, split)
 
     def plan_export(self, image: str, file: str, format_: str = "") -> Plan:
         """See Machine."""

@@ -106,8 +106,8 @@ def test_info_and_list(machine: RecordedMachine, capsys: pytest.CaptureFixture[s
     assert json.loads(capsys.readouterr().out)["content"]["label"] == "gpt"
     assert rescue(machine, "list", "/mnt/usb") == 0
     text = capsys.readouterr().out
-    assert "2026-11-22 10:57  full  512.0 GiB  90.0 GiB  laptop.img.zst\n" in text
-    assert "    proved 2026-11-22; before the update\n" in text
+    assert "2026-11-22 10:57  full  90.0 GiB  proved  laptop.img.zst\n" in text
+    assert "    before the update\n" in text
     assert "    It is not complete.\n" in text
     assert max(len(line) for line in text.splitlines()) <= 80
     assert rescue(machine, "list", "/mnt/usb", "--json") == 0

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final
 
+_TRACED = ("/rescue/stores/", "/rescue/jobs/removing")
 _DIED: Final = 99
 
 
@@ -34,7 +35,7 @@ def _run(action: Callable[[], object], last: int) -> bool:
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
         nonlocal seen
-        if "/rescue/stores/" not in frame.f_code.co_filename:
+        if not any(part in frame.f_code.co_filename for part in _TRACED):
             return None
         if event == "line":
             seen += 1
