@@ -47,6 +47,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--anew", action="store_true", help="do not go on with a backup that was interrupted: throw away what it left"
     )
+    parser.add_argument(
+        "--salvage",
+        action="store_true",
+        help="a failing disk: go on over what cannot be read, then try hard for it; run it again to get more",
+    )
     parser.add_argument("--encrypt", action="store_true", help="encrypt the image; see below for what opens it")
     parser.add_argument("--recovery-key", action="store_true", help="with --encrypt: make a recovery key as well, and print it")
     parser.add_argument("--comment", default="", help="a note that is kept in the image")
@@ -79,6 +84,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         split=arguments.split,
         encrypt=arguments.encrypt,
         anew=arguments.anew,
+        salvage=arguments.salvage,
     )
     plan = machine.plan_backup(machine.survey_one(arguments.disk), arguments.dest, request)
     if arguments.dry_run:

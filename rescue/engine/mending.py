@@ -96,9 +96,8 @@ def mend_image(
         with FileSource(disk.path, direct=True) as source:
             if source.size != chain.header.disk_size:
                 raise RefusedError(f"{disk.title} has another size than the disk in {image}.")
-            with Salvage(
-                source, folder, disk=replace(disk, size=source.size).who, sector_size=disk.physical_sector_size
-            ) as salvage:
+            who = replace(disk, size=source.size).who
+            with Salvage(source, folder, disk=who, sector_size=disk.physical_sector_size) as salvage:
                 gone: SourceReadError | None = None
                 missing = wanted
                 refuse_changed(source, chain, disk)
@@ -161,9 +160,8 @@ def write_mended(
     old = chain.manifest
     members = members_of(chain)
     making = replace(making, kind=Kind.INCREMENTAL, parent=chain.path, encrypt=bool(chain.header.encryption))
-    start = new_start(
-        making, replace(old.disk, size=chain.header.disk_size), chain.header.chunk_size, chain.header.frame_limit, created, chain, secrets
-    )  # fmt: skip
+    header = chain.header
+    start = new_start(making, old.disk, header.chunk_size, header.frame_limit, created, chain, secrets)
     writer = ImageWriter(output, start.header, Cipher(start.header, start.keys), start.key_area)
     effort = Effort(making.level)
     size = min(FRAME_SIZE, chain.header.frame_limit)
@@ -211,7 +209,7 @@ class _Patch:
         self._buffer = memoryview(mmap.mmap(-1, frame))
 
     def fill(self, row: Row) -> Iterator[tuple[list[Chunk], memoryview | None]]:
-        """The chunks that take the place of a row, a frame's worth at a time, and the content of the new frame, if it needs one."""
+        """The chunks that take the place of a row, a frame's worth at a time, and what a new frame for them holds, if any."""
         for start in range(row.start, row.end, self._frame):
             end = min(start + self._frame, row.end)
             chunks: list[Chunk] = []

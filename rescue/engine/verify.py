@@ -29,6 +29,7 @@ class VerifyResult:
     checked_bytes: int
     chunks: int
     disk_size: int
+    bad_bytes: int = 0  # of the disk, which the image does not know
 
 
 class _Frame(NamedTuple):
@@ -112,7 +113,7 @@ def verify_chain(
     if done != expected or (chunks != statistics.chunks and not own_only):
         raise DamagedError(f"{image.path} is damaged: its manifest counts other chunks than its index holds.")
     return VerifyResult(
-        image.manifest.uuid, image.fingerprint, done, chunks, image.header.disk_size
+        image.manifest.uuid, image.fingerprint, done, chunks, image.header.disk_size, statistics.bad_bytes
     )  # fmt: skip
 
 

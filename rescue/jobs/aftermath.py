@@ -12,6 +12,7 @@ from rescue.model.plan import (
     DeployImage,
     ExportImage,
     ExtractFiles,
+    MendImage,
     MountImage,
     Plan,
     ReadBack,
@@ -36,6 +37,11 @@ def aftermath(plan: Plan, step: Step) -> str:
     match step:
         case CaptureDisk():
             return f"{_what_is_left(step)} {step.source.path} was not changed."
+        case MendImage():
+            return (
+                f"The image {step.store}/{step.image} is complete but for what could not be read; what was won since is kept in"
+                f" {step.salvage}. Run the same command again to go on."
+            )
         case VerifyImage() if plan.kind in ("backup", "consolidate"):
             return f"The image {step.image} is complete, but it is not proved. Check it with: rescue verify {step.image}"
         case MountImage() if plan.kind == "backup":

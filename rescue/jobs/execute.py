@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias, assert_never
 
 from rescue.errors import CancelledError, RescueError
 from rescue.jobs.aftermath import aftermath, nothing_done
+from rescue.jobs.losses import incomplete, mended_words, unread_words
 from rescue.jobs.reporter import Reporter
 from rescue.model.plan import (
     CaptureDisk,
@@ -18,6 +19,7 @@ from rescue.model.plan import (
     DeployImage,
     ExportImage,
     ExtractFiles,
+    MendImage,
     MountImage,
     Plan,
     ReadBack,
@@ -75,7 +77,8 @@ def execute(
             reporter.begin(step.title, index, 0)
             facts |= performer.perform(step, token, reporter)
         facts["seconds"] = round(clock() - start, 1)
-        return Finished("succeeded", 0, _done(plan, facts), "", facts)
+        done = _done(plan, facts)
+        return incomplete(done, facts) if facts.get("missing_bytes") else Finished("succeeded", 0, done, "", facts)
     except CancelledError as error:
         return Finished("cancelled", error.exit_code, "Cancelled.", _state(plan, begun), facts)
     except IncompleteError as error:
@@ -163,10 +166,12 @@ def _done(plan: Plan, facts: Facts) -> str:
                     else ""
                 )
                 said.append(f"{step.source.path} is backed up as {step.store}/{step.name}{sizes}.")
+            case MendImage():
+                said.append(mended_words(step, facts))
             case VerifyImage() if plan.kind in ("backup", "consolidate"):
                 said.append("The image was read again and every hash in it is right.")
             case VerifyImage():
-                said.append(f"{step.image} is whole: every hash in it is right.")
+                said.append(f"{step.image} is whole: every hash in it is right.{unread_words(facts)}")
             case MountImage():
                 said.append(_opened(facts))
             case ExportImage():
@@ -191,4 +196,4 @@ def _done(plan: Plan, facts: Facts) -> str:
                 said.append("Everything was read back from the disk and is right.")
             case _:
                 assert_never(step)
-    return " ".join(said)
+    return " ".join(dict.fromkeys(said))

@@ -15,6 +15,7 @@ from rescue.engine.convert import export_disk
 from rescue.engine.deploy import Deployment
 from rescue.engine.making import Making
 from rescue.engine.mounting import prove_mounts
+from rescue.engine.salvage import forget
 from rescue.engine.verify import verify_image
 from rescue.errors import DamagedError, RescueError
 from rescue.images.chain import Chain
@@ -30,6 +31,7 @@ from rescue.jobs.extracting import extract_files
 from rescue.jobs.guard import check_source, check_target
 from rescue.jobs.removing import remove_images
 from rescue.jobs.reporter import Reporter
+from rescue.jobs.salvaging import mend
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -37,6 +39,7 @@ from rescue.model.plan import (
     DeployImage,
     ExportImage,
     ExtractFiles,
+    MendImage,
     MountImage,
     Plan,
     ReadBack,
@@ -61,6 +64,8 @@ class EngineSteps:
         self._host = host
         self._secrets = secrets
         self._deployment: Deployment | None = None
+        self._not_made: dict[str, str] = {}  # paths of images that turned out not to be needed, and the newest instead
+        self._salvaged: str = ""  # folder of what is known of a failing disk, once all of that is in images
 
     def guard(self) -> None:
         """See Performer."""
@@ -72,6 +77,8 @@ class EngineSteps:
         match step:
             case CaptureDisk():
                 return self._capture(step, token, reporter)
+            case MendImage():
+                return self._mend(step, token, reporter)
             case VerifyImage():
                 return self._verify(step, token, reporter)
             case MountImage():
@@ -115,6 +122,7 @@ class EngineSteps:
                 output,
                 Making(Kind[step.kind.upper()], step.parent, step.encrypt, step.level, step.comment, self._host),
                 secrets=self._secrets,
+                salvage=Path(step.salvage) if step.salvage else None,
                 created=datetime.datetime.now(datetime.UTC),
                 token=token,
                 progress=reporter.progress,
@@ -129,7 +137,26 @@ class EngineSteps:
             "hash": result.fingerprint,
         }
 
+    def _mend(self, step: MendImage, token: CancelToken, reporter: Reporter) -> Facts:
+        facts = mend(step, self._secrets, self._host, token, reporter)
+        if not facts["won_bytes"]:
+            self._not_made[f"{step.store}/{step.name}"] = f"{step.store}/{step.image}"
+        if not facts["missing_bytes"]:
+            self._salvaged = step.salvage
+        proves = any(isinstance(later, VerifyImage) for later in self._plan.steps)
+        if not facts["won_bytes"] or not proves:
+            self._forget_salvaged()
+        return facts
+
+    def _forget_salvaged(self) -> None:
+        if self._salvaged:
+            with suppress(RescueError):
+                forget(Path(self._salvaged))
+            self._salvaged = ""
+
     def _verify(self, step: VerifyImage, token: CancelToken, reporter: Reporter) -> Facts:
+        if step.image in self._not_made:
+            return {}
         if self._plan.kind in ("backup", "consolidate"):
             _forget_cached(step.image)
         with _recorded(step.image, "hashes"):
@@ -141,14 +168,17 @@ class EngineSteps:
                 progress=reporter.progress,
                 notify=reporter.message,
             )
-        return {"image": step.image, "verified": True, "verified_bytes": result.checked_bytes}
+        self._forget_salvaged()
+        facts: Facts = {"image": step.image, "verified": True, "verified_bytes": result.checked_bytes}
+        return facts | {"bad_bytes": result.bad_bytes} if result.bad_bytes else facts
 
     def _mount(self, step: MountImage, token: CancelToken, reporter: Reporter) -> Facts:
-        with _recorded(step.image, "mounts"), Chain(step.image, self._secrets) as chain, ExitStack() as stack:
+        image = self._not_made.get(step.image, step.image)
+        with _recorded(image, "mounts"), Chain(image, self._secrets) as chain, ExitStack() as stack:
             source = stack.enter_context(FileSource(step.source.path)) if step.source else None
             proof = prove_mounts(chain, source=source, token=token, progress=reporter.progress, notify=reporter.message)
         return {
-            "image": step.image,
+            "image": image,
             "checked_volumes": sum(volume.checked for volume in proof.volumes),
             "mounted_volumes": sum(volume.mounted for volume in proof.volumes),
             "files_read": sum(volume.files_read for volume in proof.volumes),

@@ -29,6 +29,25 @@ class CaptureDisk(msgspec.Struct, frozen=True, tag="capture-disk"):
     split: int = 0  # bytes of the parts that it is cut into; 0: it is not cut
     begun: int = 0  # bytes that an interrupted attempt left of it, and that are gone on with
     anew: bool = False  # what an interrupted attempt left of it is thrown away
+    salvage: str = ""  # folder of what is known of a failing disk: it goes on over what cannot be read
+
+
+class MendImage(msgspec.Struct, frozen=True, tag="mend-image"):
+    """Read what an image of a failing disk lacks as hard as can be; what is won becomes an incremental image upon it.
+
+    When nothing is won no image is made.
+    """
+
+    title: str
+    source: Disk
+    store: str  # folder path
+    image: str  # name in the store of the image that lacks something
+    name: str  # name in the store of the one that is made
+    salvage: str  # folder of what is known of the disk
+    level: int = 0
+    comment: str = ""
+    holds: tuple[str, ...] = ()  # names in the store of all images that it may need
+    split: int = 0
 
 
 class VerifyImage(msgspec.Struct, frozen=True, tag="verify-image"):
@@ -155,6 +174,7 @@ class VerifyStore(msgspec.Struct, frozen=True, tag="verify-store"):
 
 Step: TypeAlias = (
     CaptureDisk
+    | MendImage
     | VerifyImage
     | MountImage
     | ExportImage

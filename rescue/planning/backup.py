@@ -13,6 +13,7 @@ from rescue.model.survey import BegunImage, DiskSurvey, ImageSummary
 from rescue.planning.names import OTHER_SUFFIX, SUFFIX, default_name, with_suffix
 from rescue.planning.parent import choose_parent
 from rescue.planning.request import BackupRequest
+from rescue.planning.salvage import mending, name_of_more, plan_mending, salvage_folder
 from rescue.planning.verify import OPEN, OPENING, when
 from rescue.planning.words import disk_words, plain, whole_warnings
 from rescue.stores.names import check_split
@@ -53,6 +54,12 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
             f"{store.folder} is on {disk_words(disk)}, the disk that is to be backed up.", "Choose a folder on another disk."
         )
     kind, parent = choose_parent(survey, store.images, request, store.folder)
+    split = _split(store, request)
+    if request.salvage and parent is not None and parent.bad_bytes and not request.kind:
+        return plan_mending(
+            disk, store.folder, parent, request, taken=set(store.names) | set(store.busy) | store.left,
+            holds=_needed(store.images, parent), split=split, command=_command(disk.path, store.folder, request),
+        )  # fmt: skip
     suffix = SUFFIX if kind == "full" and not request.encrypt else OTHER_SUFFIX
     taken = set(store.names) | set(store.busy)
     begun = _begun(store, kind, parent, request)
@@ -68,7 +75,6 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         )
     used = survey.used_bytes
     goes_on = begun is not None and begun.name == name and not request.anew
-    split = _split(store, request)
     steps: list[Step] = [
         CaptureDisk(
             title=f"Back up {disk.path}",
@@ -84,6 +90,7 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
             encrypt=request.encrypt,
             begun=begun.stored if goes_on and begun else 0,
             anew=request.anew,
+            salvage=salvage_folder(store.folder, disk) if request.salvage else "",
         )
     ]
     sentences = [
@@ -106,7 +113,15 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         sentences.append(
             f"Cut the image into parts of {_exact_size(split)}{why}: {name}.001, {name}.002 and so on, if one file is not enough."
         )
-    if request.verify:
+    if request.salvage:
+        if request.verify:
+            steps.append(VerifyImage(title="Check the image", image=f"{store.folder}/{name}", own_only=parent is not None))
+        holds = (name, *(_needed(store.images, parent) if parent else ()))
+        more = name_of_more(name, taken | store.left)
+        hard, said = mending(disk, store.folder, name, more, request, holds=holds, split=split)
+        steps += hard
+        sentences += ["Go on over what cannot be read, and take first what can be read quickly.", *said]
+    elif request.verify:
         steps.append(VerifyImage(title="Check the image", image=f"{store.folder}/{name}", own_only=parent is not None))
         steps.append(MountImage(title=OPEN, image=f"{store.folder}/{name}", source=disk))
         sentences += ["Read the image again and check every hash in it.", OPENING]
@@ -187,6 +202,8 @@ def _command(source: str, folder: str, request: BackupRequest) -> tuple[str, ...
         command += ["--kind", request.kind]
     if request.parent:
         command += ["--parent", request.parent]
+    if request.salvage:
+        command.append("--salvage")
     if request.anew:
         command.append("--anew")
     if request.split:

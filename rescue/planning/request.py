@@ -20,6 +20,7 @@ class BackupRequest:
     encrypt: bool = False
     parent: str = ""  # path or name of the image to build upon; "" or "auto": the newest of this disk
     anew: bool = False  # do not go on with a backup that was interrupted: throw away what it left
+    salvage: bool = False  # go on over what cannot be read, and try hard for it; of a disk that has an incomplete image only that
     split: int = 0  # bytes of the parts that the image is cut into; 0: cut it only where the file system needs it
 
 
