@@ -128,22 +128,6 @@ def _consolidated(facts: Facts, step: ConsolidateImage) -> str:
     return said + "."
 
 
-def _removed(facts: Facts, store: str) -> str:
-    removed, stayed, freed = facts.get("removed"), facts.get("stayed"), facts.get("freed_bytes")
-    count = len(removed) if isinstance(removed, list) else 0
-    said = f"{count} image{'' if count == 1 else 's'} removed from {store}"
-    said += f", {human_size(freed)} are free again." if isinstance(freed, int) and freed else "."
-    return f"{said} {len(stayed)} stayed." if isinstance(stayed, list) and stayed else said
-
-
-def _consolidated(facts: Facts, step: ConsolidateImage) -> str:
-    stored, data, again = facts.get("stored_size"), facts.get("data_bytes"), facts.get("recompressed_bytes")
-    said = f"{step.image} is a full image of its own now: {step.store}/{step.name}"
-    if isinstance(stored, int) and isinstance(data, int) and isinstance(again, int):
-        said += f", {human_size(stored)}; {100 * again / data if data else 0:.0f} % of its data had to be compressed again"
-    return said + "."
-
-
 def _opened(facts: Facts) -> str:
     """What the proof by mounting did."""
     checked, mounted, files = facts.get("checked_volumes"), facts.get("mounted_volumes"), facts.get("files_read")
