@@ -34,6 +34,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         action=argparse.BooleanOptionalAction,
         help="read the target first and write only what differs (default: where it holds some of it already)",
     )
+    parser.add_argument(
+        "--salvage", action="store_true", help="restore all that is whole of an image that is incomplete or damaged"
+    )
     parser.add_argument("--no-verify", action="store_true", help="do not read back what was written")
     parser.add_argument("--yes", action="store_true", help="erase the target without asking for the typed confirmation")
     add_job(parser)
@@ -45,7 +48,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, confirm, run."""
     machine = unlocked(arguments, context, arguments.image)
     image = machine.image(arguments.image)
-    request = RestoreRequest(verify=not arguments.no_verify, delta=arguments.delta)
+    request = RestoreRequest(verify=not arguments.no_verify, delta=arguments.delta, salvage=arguments.salvage)
     is_new = _names_new_file(arguments.target)
     size = image.disk.size if image.disk else 0
     if arguments.dry_run:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from rescue.cli.text import table
+from rescue.model.damage import damage_lines
 from rescue.model.disk import Disk
 from rescue.model.layout import Layout
 from rescue.model.survey import DiskSurvey, ImageSummary
@@ -78,6 +81,7 @@ def image_text(image: ImageSummary) -> list[str]:
         ("Size", f"{human_size(image.stored_size)} for {human_size(image.used_bytes)} of data"),
         ("Needs", ", ".join(plain(link.name) for link in image.chain)),
         ("Health", image.health),
+        ("Lacks", f"{human_size(image.bad_bytes)} that could not be read" if image.bad_bytes else ""),
         ("Problem", image.problem),
         ("UUID", image.uuid),
         ("Hash", image.fingerprint),
@@ -85,6 +89,8 @@ def image_text(image: ImageSummary) -> list[str]:
     lines = [f"{name:<8} {value}" for name, value in facts if value]
     if image.layout:
         lines += ["", *content_text(image.layout, image.volumes)]
+    if image.damage:
+        lines += ["", *damage_lines(image.damage)]
     return lines
 
 
@@ -169,6 +175,7 @@ def image_json(image: ImageSummary) -> dict[str, Any]:
         "comment": image.comment,
         "host": image.host,
         "used": image.used_bytes,
+        "damage": msgspec.to_builtins(image.damage),
         "own": image.own_bytes,
         "bad": image.bad_bytes,
         "hash": image.fingerprint,

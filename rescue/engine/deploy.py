@@ -17,16 +17,17 @@ from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.engine.proof import prove
 from rescue.engine.regions import tail_of
 from rescue.engine.stored import Stored, StoredBuffers
-from rescue.errors import DamagedError, RefusedError
+from rescue.errors import DamagedError, RefusedError, SourceReadError
 from rescue.images.chain import Chain
 from rescue.images.format import Row, RowKind
 from rescue.images.frames import FrameDecoder, FrameUse, adjacent, place, uses
 from rescue.images.secrets import NO_SECRETS, Secrets
-from rescue.model.extents import ExtentMap
+from rescue.model.extents import Extent, ExtentMap
 from rescue.model.progress import CancelToken
 from rescue.model.source import MemorySink
+from rescue.model.volume import Volume
 from rescue.system.blockfile import FileSink, FileSource
-from rescue.units import MIB
+from rescue.units import MIB, human_size
 
 _BORDER: Final = 1 * MIB  # where file systems, RAID and LVM keep their signatures, at either end of a partition
 _FIRST_SECTORS: Final = 4096
@@ -37,6 +38,7 @@ class _Decoded(NamedTuple):
     use: FrameUse
     chunks: tuple[Row, ...]  # to be written; of those of the frame
     buffer: memoryview
+    lost: tuple[Row, ...] = ()  # that are damaged in the image
 
 
 class Deployment:
@@ -45,9 +47,15 @@ class Deployment:
     Opening raises RefusedError when the target is in use or too small; nothing has been written then.
     """
 
-    def __init__(self, image_path: str, target_path: str, secrets: Secrets = NO_SECRETS) -> None:
-        self._image = Chain(image_path, secrets)
+    def __init__(self, image_path: str, target_path: str, secrets: Secrets = NO_SECRETS, *, salvage: bool = False) -> None:
+        """With ``salvage`` what the image lacks or holds damaged is zeros on the target, and in :attr:`lost`; else refused."""
+        self._salvage = salvage
+        self._lost: list[Extent] = []
+        self._image = Chain(image_path, secrets, incomplete=salvage)
         try:
+            bad = self._image.manifest.statistics.bad_bytes
+            if bad and not salvage:
+                raise self._refusal(bad)
             self._sink = FileSink(target_path, direct=True)
         except BaseException:
             self._image.close()
@@ -77,6 +85,11 @@ class Deployment:
         self._sink.reread_table()
 
     @property
+    def volumes(self) -> tuple[Volume, ...]:
+        """Of the disk in the image."""
+        return self._image.manifest.volumes
+
+    @property
     def same_bytes(self) -> int:
         """How much of the data was on the target already."""
         return self._same.total
@@ -97,6 +110,28 @@ class Deployment:
             self._write_data(token, progress, compare)
         self._same = compare.same if compare else ExtentMap()
 
+    @property
+    def lost(self) -> ExtentMap:
+        """What the image could not give: zeros on the target, or what partition tables are known to have been."""
+        return ExtentMap(sorted(self._lost))
+
+    def _refusal(self, missing: int) -> DamagedError:
+        return DamagedError(
+            f"{self._image.path} is incomplete: {human_size(missing)} of the disk are not in it.",
+            "To restore all the rest, run the same command with --salvage.",
+        )
+
+    def _lose(self, start: int, end: int) -> None:
+        """Zeros for what the image cannot give; but the partition tables are in its manifest a second time."""
+        if not self._salvage:
+            raise self._refusal(end - start)
+        self._lost.append(Extent(start, end))
+        self._zero(start, end)
+        for table in self._image.manifest.tables:
+            low, high = max(start, table.start), min(end, table.start + len(table.data))
+            if low < high:
+                self._write(memoryview(table.data)[low - table.start : high - table.start], low)
+
     def _write_data(self, token: CancelToken, progress: Callable[[int, int], None], delta: Delta | None) -> None:
         image = self._image
         total = image.manifest.statistics.data_bytes
@@ -114,7 +149,8 @@ class Deployment:
         def load() -> Iterator[tuple[FrameUse, Stored | None] | Row]:
             for item in uses(image):
                 token.check()
-                yield (item, None if delta else stored_buffers.read(item)) if isinstance(item, FrameUse) else item
+                later = delta or self._salvage
+                yield (item, None if later else stored_buffers.read(item)) if isinstance(item, FrameUse) else item
 
         def decode(loaded: tuple[FrameUse, Stored | None] | Row) -> _Decoded | Row:
             if isinstance(loaded, Row):
@@ -124,6 +160,11 @@ class Deployment:
             chunks = delta.differing(use, buffer) if delta else use.chunks
             if not chunks:
                 return _Decoded(use, (), buffer)
+            if self._salvage:
+                good = salvaged(use, buffer)
+                return _Decoded(
+                    use, tuple(c for c in chunks if c in good), buffer, tuple(c for c in chunks if c not in good)
+                )  # fmt: skip
             stored = stored or stored_buffers.read(use)
             decoder = decoders.get()
             decoder.decode(image, use, stored.frame, buffer)
@@ -131,12 +172,26 @@ class Deployment:
             stored_buffers.give_back(stored)
             return _Decoded(use, chunks, buffer)
 
+        def salvaged(use: FrameUse, buffer: memoryview) -> frozenset[Row]:
+            file = image.files[use.file]
+            assert file is not None  # a chain gives no DATA rows of files that it has not
+            decoder = decoders.get()
+            try:
+                stored = memoryview(file.source.pread(use.length, use.offset))
+                return frozenset(decoder.salvage(file.cipher, image.digest, use, stored, buffer))
+            except SourceReadError:
+                return frozenset()
+            finally:
+                decoders.put(decoder)
+
         def write(item: _Decoded | Row) -> None:
             nonlocal done, written, synced
             token.check()
             if isinstance(item, Row):
                 if item.kind == RowKind.ZERO:
                     self._zero(item.start, item.end)
+                elif item.kind == RowKind.BAD:
+                    self._lose(item.start, item.end)
                 return
             for run in adjacent(item.chunks):
                 first = run[0]
@@ -144,6 +199,8 @@ class Deployment:
                 self._write(item.buffer[first.in_frame : first.in_frame + length], first.start)
                 written += length
             buffers.give_back(item.buffer)
+            for chunk in item.lost:
+                self._lose(chunk.start, chunk.end)
             done += sum(chunk.length for chunk in item.use.chunks)
             if written - synced >= _SYNC_EVERY:
                 # What was reported as done is on its way to the medium, and a slow one does not surprise at the end.
@@ -180,7 +237,7 @@ class Deployment:
             late = self._late_writes() if self._relocated else []
             # What was read and compared before the restore need not be read again.
             rows = (
-                row for row in self._image.rows()
+                row for row in (self._as_written() if self._salvage else self._image.rows())
                 if not (late and self._is_late(row.start, row.end)) and not self._was_same(row)
             )  # fmt: skip
             expected = self._image.manifest.statistics.data_bytes + self._image.manifest.statistics.zero_bytes - self._same.total
@@ -195,6 +252,17 @@ class Deployment:
                 f"{self._sink.path} was written, but its partition table does not read back as it should.", "Do not use the disk."
             )
         return proved
+
+    def _as_written(self) -> Iterator[Row]:
+        """The rows, with those that are lost as zeros, but for the partition tables."""
+        lost = self.lost
+        tables = ExtentMap(sorted((table.start, table.start + len(table.data)) for table in self._image.manifest.tables))
+        for row in self._image.rows():
+            if any(lost.overlapping(row.start, row.end)):
+                zeros = ExtentMap([(row.start, row.end)]).difference(tables)
+                yield from (Row(RowKind.ZERO, start, end - start) for start, end in zeros)
+            else:
+                yield row
 
     def _was_same(self, row: Row) -> bool:
         return sum(extent.length for extent in self._same.overlapping(row.start, row.end)) == row.length

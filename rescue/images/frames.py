@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import zstandard
@@ -95,12 +96,7 @@ class FrameDecoder:
         except DamagedError as error:
             raise BadFrameError(use.chunks[0], "cannot be decrypted") from error
         try:
-            parameters = zstandard.get_frame_parameters(stored)
-            # Bits 3 and 4 of the descriptor are 0 in every frame that was ever written; decoders ignore one of them.
-            if parameters.content_size != use.content or not parameters.has_checksum or stored[4] & 0x18:
-                raise zstandard.ZstdError("its content has another size than the index says")
-            if parameters.window_size > MAX_FRAME:
-                raise zstandard.ZstdError("its window is too large")
+            _check_head(use, stored)
             pieces = self._decompressor.fill(stored, content)
             filled = 0
             for chunk in use.chunks:
@@ -115,6 +111,27 @@ class FrameDecoder:
                 pass
         except zstandard.ZstdError as error:
             raise BadFrameError(use.chunks[0], "cannot be decompressed") from error
+
+    def salvage(self, cipher: Cipher, digest: Digest, use: FrameUse, stored: memoryview, buffer: memoryview) -> tuple[Row, ...]:
+        """Fill ``buffer`` with what can be had of a damaged frame; the chunks that are right in it."""
+        content = buffer[: use.content]
+        filled = 0
+        with suppress(DamagedError, zstandard.ZstdError):
+            stored = cipher.open_frame(stored, use.offset)
+            _check_head(use, stored)
+            for position in self._decompressor.fill(stored, content):
+                filled = position
+        ends = ((chunk, chunk.in_frame + chunk.length) for chunk in use.chunks)
+        return tuple(chunk for chunk, end in ends if end <= filled and digest(content[chunk.in_frame : end]) == chunk.hash)
+
+
+def _check_head(use: FrameUse, stored: memoryview) -> None:
+    parameters = zstandard.get_frame_parameters(stored)
+    # Bits 3 and 4 of the descriptor are 0 in every frame that was ever written; decoders ignore one of them.
+    if parameters.content_size != use.content or not parameters.has_checksum or stored[4] & 0x18:
+        raise zstandard.ZstdError("its content has another size than the index says")
+    if parameters.window_size > MAX_FRAME:
+        raise zstandard.ZstdError("its window is too large")
 
 
 def damaged(chain: Chain, chunk: Row, what: str) -> DamagedError:

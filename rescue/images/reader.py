@@ -27,6 +27,7 @@ from rescue.images.format import (
     seek_table_length,
     unpack_seek_table,
 )
+from rescue.images.lost import read_damage
 from rescue.images.manifest import Manifest
 from rescue.images.proofs import read_proof
 from rescue.images.rekey import read_key_area
@@ -180,6 +181,7 @@ class ImageReader(ImageFile):
             volumes=manifest.volumes, used_bytes=manifest.statistics.used_bytes, fingerprint=self.fingerprint,
             health=read_proof(self.path, self.fingerprint).words,
             encrypted=bool(self.header.encryption), bad_bytes=manifest.statistics.bad_bytes,
+            damage=read_damage(self.path, self.fingerprint) if manifest.statistics.bad_bytes else (),
             own_bytes=manifest.statistics.own_bytes, parent=manifest.parent,
             chain=tuple(ChainLink(m.uuid, m.fingerprint, m.name, m.data_bytes) for m in manifest.chain if m.data_bytes),
         )  # fmt: skip

@@ -177,7 +177,8 @@ def _done(plan: Plan, facts: Facts) -> str:
             case VerifyStore():
                 said.append(f"All {facts.get('whole_images')} images in {step.store} are whole.")
             case ReadBack():
-                said.append("Everything was read back from the disk and is right.")
+                what = "What was written" if facts.get("missing_bytes") else "Everything"
+                said.append(f"{what} was read back from the disk and is right.")
             case _:
                 assert_never(step)
     return " ".join(dict.fromkeys(said))

@@ -12,6 +12,7 @@ from typing import assert_never
 from rescue.engine.capture import capture_disk
 from rescue.engine.compare import compare_with_disk
 from rescue.engine.convert import export_disk
+from rescue.engine.damage import damage_of
 from rescue.engine.deploy import Deployment
 from rescue.engine.making import Making
 from rescue.engine.mounting import prove_mounts
@@ -31,7 +32,7 @@ from rescue.jobs.extracting import extract_files
 from rescue.jobs.guard import check_source, check_target
 from rescue.jobs.removing import remove_images
 from rescue.jobs.reporter import Reporter
-from rescue.jobs.salvaging import mend
+from rescue.jobs.salvaging import damage_facts, mend
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -101,10 +102,11 @@ class EngineSteps:
                 return {"image": step.image, "target": step.target, "same_bytes": deployment.same_bytes}
             case WriteTable():
                 self._open(step.image, step.target).write_head()
-                return {}
+                proves = any(isinstance(later, ReadBack) for later in self._plan.steps)
+                return {} if proves else self._losses(step.target)
             case ReadBack():
                 proved = self._open(step.image, step.target).read_back(token, reporter.progress)
-                return {"read_back": True, "read_back_bytes": proved}
+                return {"read_back": True, "read_back_bytes": proved} | self._losses(step.target)
             case RemoveImages():
                 return remove_images(step, self._secrets, token, reporter)
             case ConsolidateImage():
@@ -186,8 +188,18 @@ class EngineSteps:
 
     def _open(self, image: str, target: str) -> Deployment:
         if self._deployment is None:
-            self._deployment = Deployment(image, target, self._secrets)
+            salvage = any(isinstance(step, DeployImage) and step.salvage for step in self._plan.steps)
+            self._deployment = Deployment(image, target, self._secrets, salvage=salvage)
         return self._deployment
+
+    def _losses(self, target: str) -> Facts:
+        """What the image could not give to the target, and whose that is: told by what is on the target now."""
+        if self._deployment is None or not self._deployment.lost:
+            return {}
+        lost = self._deployment.lost
+        with FileSource(target) as source:
+            found = damage_of(source, self._deployment.volumes, lost)
+        return damage_facts(found) | {"missing_bytes": lost.total}
 
     def __enter__(self) -> EngineSteps:
         return self

@@ -95,6 +95,7 @@ class DeployImage(msgspec.Struct, frozen=True, tag="deploy-image"):
     image: str
     target: str
     delta: bool | None = None
+    salvage: bool = False  # what the image lacks or holds damaged becomes zeros, and is told
 
 
 class WriteTable(msgspec.Struct, frozen=True, tag="write-table"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rescue.model.damage import VolumeDamage
 from rescue.model.disk import Disk, Fingerprint, Protection
 from rescue.model.layout import Layout
 from rescue.model.volume import Volume
@@ -91,6 +92,7 @@ class ImageSummary:
     encrypted: bool = False
     locked: bool = False  # encrypted, and not opened: only what the header says is known
     bad_bytes: int = 0  # that the source could not give
+    damage: tuple[VolumeDamage, ...] = ()  # what those cost, where that is known
     own_bytes: int = 0  # of the disk's data, those in this file
     chain: tuple[ChainLink, ...] = ()  # the other images that it needs
     parent: str = ""  # UUID of the image that it was made upon

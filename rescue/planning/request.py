@@ -29,6 +29,7 @@ class RestoreRequest:
     """What a person asks of a restore."""
 
     verify: bool = True
+    salvage: bool = False  # restore what is whole of an image that is incomplete or damaged
     delta: bool | None = None  # compare first and write only what differs; None: when the target turns out to hold some of it
 
 

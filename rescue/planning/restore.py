@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from rescue.errors import RefusedError
+from typing import Final
+
+from rescue.errors import DamagedError, RefusedError
+from rescue.model.damage import damage_lines
 from rescue.model.disk import Disk
 from rescue.model.plan import DeployImage, Plan, ReadBack, Step, WipeTarget, WriteTable
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.planning.request import RestoreRequest
-from rescue.planning.verify import image_words, usable
+from rescue.planning.verify import image_words, usable, usable_in_part
 from rescue.planning.words import disk_words, losses_of, plain
 from rescue.units import human_size
+
+_SALVAGE: Final = "Use another image of this disk; or restore all that is whole with --salvage."
 
 
 def plan_restore(image: ImageSummary, target: DiskSurvey, request: RestoreRequest) -> Plan:
     """Erase the target, write the image, its table last, and read everything back. Raises RefusedError."""
-    source = usable(image)
+    source = usable_in_part(image) if request.salvage else _complete(image)
     disk = target.disk
     _refuse(image, source, target)
     steps: list[Step] = [
         WipeTarget(title=f"Erase {disk.path}", target=disk.path),
-        DeployImage(title="Write the data", image=image.path, target=disk.path, delta=request.delta),
+        DeployImage(title="Write the data", image=image.path, target=disk.path, delta=request.delta, salvage=request.salvage),
         WriteTable(title="Write the partition table", image=image.path, target=disk.path),
     ]
     sentences = [
@@ -29,10 +34,14 @@ def plan_restore(image: ImageSummary, target: DiskSurvey, request: RestoreReques
     ]
     if request.delta:
         sentences[1] += " What the disk holds of it already is left as it is."
+    if request.salvage:
+        sentences[1] += " What it lacks or holds damaged becomes zeros; the files that this costs are named at the end."
     if disk.size > source.size:
         moved = " The backup partition table moves to the disk's own end." if image.layout and image.layout.label == "gpt" else ""
         sentences.append(f"Leave {human_size(disk.size - source.size)} at the end unused, for the disk is larger.{moved}")
     warnings = list(image.layout.problems) if image.layout else []
+    if request.salvage:
+        warnings += [text for text in (image.problem, *damage_lines(image.damage)) if text]
     if request.verify:
         steps.append(ReadBack(title="Read back and compare", image=image.path, target=disk.path))
         sentences.append("Read everything back from the disk and compare it with the image's hashes.")
@@ -41,6 +50,8 @@ def plan_restore(image: ImageSummary, target: DiskSurvey, request: RestoreReques
     command = ["rescue", "restore", image.path, disk.path]
     if request.delta is not None:
         command.append("--delta" if request.delta else "--no-delta")
+    if request.salvage:
+        command.append("--salvage")
     if not request.verify:
         command.append("--no-verify")
     return Plan(
@@ -54,6 +65,17 @@ def plan_restore(image: ImageSummary, target: DiskSurvey, request: RestoreReques
         target=disk,
         estimated_bytes=image.used_bytes * (2 if request.verify else 1),
     )
+
+
+def _complete(image: ImageSummary) -> Disk:
+    """The disk in an image that can be restored without loss. Raises as usable; DamagedError with what is lost."""
+    if image.problem and image.disk is not None and image.problem_exit_code == DamagedError.exit_code:
+        raise DamagedError("\n".join([image.problem, *damage_lines(image.damage)]), _SALVAGE)
+    source = usable(image)
+    if image.bad_bytes:
+        said = f"The image {plain(image.name)} is incomplete: {human_size(image.bad_bytes)} could not be read when it was made."
+        raise DamagedError("\n".join([said, *damage_lines(image.damage)]), _SALVAGE)
+    return source
 
 
 def _refuse(image: ImageSummary, source: Disk, target: DiskSurvey) -> None:

@@ -32,6 +32,13 @@ def usable(image: ImageSummary) -> Disk:
     return image.disk
 
 
+def usable_in_part(image: ImageSummary) -> Disk:
+    """The same for what is to be had of an image that lacks something: files of its chain, say."""
+    if image.disk is not None and image.problem_exit_code in (0, DamagedError.exit_code):
+        return image.disk
+    return usable(image)
+
+
 def image_words(image: ImageSummary) -> str:
     """An image by what it holds: ``the image a.img.zst (Samsung SSD 980, 465.8 GiB, made 2026-11-22 10:57 UTC on laptop)``."""
     parts = []

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -18,11 +19,14 @@ from rescue.devices.protection import protections
 from rescue.devices.udev import list_disks, watch
 from rescue.devices.usage import stands_on
 from rescue.engine.lineage import Lineages
+from rescue.engine.damage import damage_of
+from rescue.engine.mending import missing_of
 from rescue.engine.survey import survey_disk
-from rescue.errors import RefusedError, RescueError, UsageError
+from rescue.errors import DamagedError, RefusedError, RescueError, UsageError
 from rescue.images.begun import read_header
 from rescue.images.chain import open_chain
 from rescue.images.secrets import NO_SECRETS, Secrets
+from rescue.images.view import ImageView
 from rescue.jobs.folder import jobs_root
 from rescue.jobs.job import list_jobs
 from rescue.jobs.start import start
@@ -48,6 +52,7 @@ from rescue.stores.folder import FolderStore
 from rescue.system.joined import open_source
 from rescue.system.run import run
 
+_DAMAGE_SECONDS: Final = 30.0  # for each volume, before anything is decided
 _SURVEY_SECONDS: Final = 30.0  # a dying disk may answer after minutes; the others are shown without it
 
 
@@ -137,7 +142,16 @@ class LocalMachine:
 
     def plan_restore(self, image: str, target: DiskSurvey, request: RestoreRequest) -> Plan:
         """See Machine."""
-        return plan_restore(self.image(image), self._protected_with(target, local_path(image)), request)
+        return plan_restore(self._with_damage(self.image(image)), self._protected_with(target, local_path(image)), request)
+
+    def _with_damage(self, image: ImageSummary) -> ImageSummary:
+        """The same, with what its gaps cost."""
+        lacks = image.bad_bytes or (image.problem and image.disk and image.problem_exit_code == DamagedError.exit_code)
+        if image.damage or not lacks:
+            return image
+        with open_chain(image.path, self._secrets, incomplete=True) as chain:
+            found = damage_of(ImageView(chain), chain.manifest.volumes, missing_of(chain), seconds=_DAMAGE_SECONDS)
+        return replace(image, damage=found)
 
     def _protected_with(self, survey: DiskSurvey, image: str) -> DiskSurvey:
         """The survey with the protections of now, and with that of holding the image."""
