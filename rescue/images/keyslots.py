@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -29,6 +30,9 @@ KEY_AREA_OFFSET: Final = KEY_FRAME_OFFSET + 8
 # Each slot has a page of the file (and so a sector of the disk) of its own: writing one cannot tear another.
 FIRST_SLOT_OFFSET: Final = SLOT_SIZE
 KEY_AREA_SIZE: Final = FIRST_SLOT_OFFSET + SLOTS * SLOT_SIZE - KEY_AREA_OFFSET
+
+# OpenSSL has one pool of threads for the lanes of all derivations in a process: two at once may wait for each other for ever.
+_DERIVING: Final = threading.Lock()
 
 _HEAD = struct.Struct("<8sHHI32s")
 _HEAD_SIZE: Final = FIRST_SLOT_OFFSET - KEY_AREA_OFFSET
@@ -267,7 +271,8 @@ def _derive(slot: Slot, material: bytes) -> bytes:
             salt=slot.salt, length=KEY_SIZE, iterations=cost.iterations, lanes=cost.lanes, memory_cost=cost.memory // KIB
         )  # fmt: skip
         try:
-            return argon.derive(material)
+            with _DERIVING:
+                return argon.derive(material)
         except MemoryError as error:
             raise RescueError(
                 f"Checking the passphrase needs {cost.memory // MIB} MiB of memory, which this computer does not have free.",

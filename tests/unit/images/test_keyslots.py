@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -304,3 +305,20 @@ def test_the_same_secret_never_wraps_alike() -> None:
     empty = KeyArea(BINDING)
     slots = [empty.wrap(SlotKind.KEY_FILE, KEY_FILE, KEYS) for _ in range(100)]
     assert len({slot.salt for slot in slots}) == len({slot.wrapped for slot in slots}) == 100
+
+
+def test_many_at_once_do_not_wait_for_each_other_for_ever() -> None:
+    """OpenSSL's lanes share one pool of threads in a process."""
+    cost = Cost(8 * MIB, 1, 4)
+    derived: list[bytes] = []
+
+    def derive() -> None:
+        derived.extend(keyslots._derive(Slot(SlotKind.PASSPHRASE, cost, bytes(32), bytes(12), b""), b"secret") for _ in range(10))
+
+    threads = [threading.Thread(target=derive, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(derived) == 40
+    assert len(set(derived)) == 1
