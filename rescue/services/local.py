@@ -18,8 +18,8 @@ from rescue.devices.open import resolve
 from rescue.devices.protection import protections
 from rescue.devices.udev import list_disks, watch
 from rescue.devices.usage import stands_on
-from rescue.engine.lineage import Lineages
 from rescue.engine.damage import damage_of
+from rescue.engine.lineage import Lineages
 from rescue.engine.mending import missing_of
 from rescue.engine.survey import survey_disk
 from rescue.errors import DamagedError, RefusedError, RescueError, UsageError
