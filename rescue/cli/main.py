@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 import tempfile
@@ -10,20 +11,25 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from rescue import __version__
-from rescue.cli import backup, consolidate, disks, export, files, images, info, key, mount, prune, restore, verify
 from rescue.cli.options import Context, interrupted, say_error
 from rescue.errors import RescueError, UsageError
 from rescue.services import Machine
 from rescue.services.local import LocalMachine
 from rescue.services.scratch import ScratchMachine
 
-_COMMANDS = (disks, backup, restore, verify, info, images, key, files, mount, export, prune, consolidate)
+# Each command's module is imported only when that command is run: starting takes longer than many of them.
+_COMMANDS: Final = {
+    "disks": "disks", "backup": "backup", "restore": "restore", "verify": "verify", "info": "info", "list": "images",
+    "key": "key", "ls": "files", "extract": "files", "mount": "mount", "umount": "mount", "export": "export",
+    "prune": "prune", "consolidate": "consolidate",
+}  # fmt: skip
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def build_parser(only: str = "") -> argparse.ArgumentParser:
+    """The parser of all commands, or of one."""
     parser = argparse.ArgumentParser(
         prog="rescue",
         description="Disk images and bare-metal restore, proved. Without a command: the full-screen interface.",
@@ -38,14 +44,26 @@ def build_parser() -> argparse.ArgumentParser:
         help="take the raw disk files (*.img) in FOLDER for this machine's disks",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in _COMMANDS:
-        module.add(commands)
+    for module in [_COMMANDS[only]] if only in _COMMANDS else dict.fromkeys(_COMMANDS.values()):
+        importlib.import_module(f"rescue.cli.{module}").add(commands)
     return parser
+
+
+def _named(argv: Sequence[str]) -> str:
+    """The command in the arguments: the first that is neither an option nor the value of one."""
+    words = iter(argv)
+    for word in words:
+        if word == "--disks":
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 def main(argv: Sequence[str] | None = None, machine: Callable[[], Machine] = LocalMachine) -> int:
     """Run one command and return its exit code."""
-    arguments = build_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = build_parser(_named(argv)).parse_args(argv)
     try:
         if arguments.scratch is not None:
             machine = partial(ScratchMachine, arguments.scratch)
