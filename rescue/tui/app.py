@@ -81,7 +81,7 @@ class RescueApp(App[None]):
         self._end_watch: Callable[[], None] | None = None
         self._opened: list[OpenedPlace] = []
         self._forgotten: set[str] = set()
-        self._places: dict[str, OpenedPlace] = {}  # job id -> the place it works on
+        self._places: dict[str, tuple[OpenedPlace, ...]] = {}  # job id -> the places it works on
 
     def get_default_screen(self) -> Screen[None]:
         """Home."""
@@ -201,19 +201,18 @@ class RescueApp(App[None]):
     def start(
         self,
         plan: Plan,
-        opened: OpenedPlace | None,
+        places: tuple[OpenedPlace, ...],
         then: Callable[[Follower], None],
         failed: Callable[[RescueError], None],
         machine: Machine | None = None,
     ) -> None:
-        """Start a job, on ``machine`` where secrets were given; it keeps its place mounted until it has ended."""
+        """Start a job, on ``machine`` where secrets were given; it keeps its places mounted until it has ended."""
         on = machine or self.machine
 
         def started(job: Job) -> None:
             follower = Follower(job, self.clock())
             self.followers.insert(0, follower)
-            if opened is not None:
-                self._places[job.id] = opened
+            self._places[job.id] = places
             self.poll_jobs()
             then(follower)
 
@@ -232,7 +231,7 @@ class RescueApp(App[None]):
 
     def is_used(self, opened: OpenedPlace) -> bool:
         """Whether a job works on this place."""
-        return opened in self._places.values()
+        return any(opened in places for places in self._places.values())
 
     def give_back(self, opened: OpenedPlace | None) -> None:
         """Unmount a place, in a thread, unless a job needs it."""
@@ -260,7 +259,8 @@ class RescueApp(App[None]):
         for follower in running:
             follower.poll(now)
             if follower.ended:
-                self.give_back(self._places.pop(follower.job.id, None))
+                for opened in self._places.pop(follower.job.id, ()):
+                    self.give_back(opened)
                 self.survey()
         words = self.jobs_words()
         for screen in self._rescue_screens():

@@ -40,6 +40,7 @@ _FACTS = {
     "same_bytes": "There already, not written",
     "compared": "Compared with",
     "compared_bytes": "Compared",
+    "content_bytes": "Copied",
     "bad_bytes": "Could not be read",
     "damaged_files": "Damaged files",
     "seconds": "Time",
@@ -189,6 +190,8 @@ def job_words(plan: Plan) -> str:
             images = [step.image for step in plan.steps if isinstance(step, VerifyImage | MountImage | ExportImage)]
             verb = "Check" if plan.kind == "verify" else "Export"
             return f"{verb} {plain(images[0].rsplit('/', 1)[-1])}" if images else JOB_NAMES[plan.kind][1]
+        case "extract":
+            return plain(plan.sentences[1])
         case _:
             return plain(plan.sentences[0]) if plan.sentences else JOB_NAMES[plan.kind][1]
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from rescue.filesystems.files.tree import Entry
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
-from rescue.services import BackupRequest, Machine, RestoreRequest
+from rescue.model.volume import Volume
+from rescue.services import BackupRequest, ExtractRequest, Machine, RestoreRequest
 
-FlowKind = Literal["backup", "restore", "verify"]
+FlowKind = Literal["backup", "restore", "verify", "files"]
 
-FLOW_NAMES: dict[FlowKind, str] = {"backup": "Back up", "restore": "Restore", "verify": "Check an image"}
+FLOW_NAMES: dict[FlowKind, str] = {"backup": "Back up", "restore": "Restore", "verify": "Check an image", "files": "Files"}
 
 
 class OpenedPlace:
@@ -21,12 +24,19 @@ class OpenedPlace:
 
     def __init__(self, machine: Machine, place: Place, writable: bool) -> None:
         self.place = place
+        self._first: list[Callable[[], None]] = []
         self._context: AbstractContextManager[Path] | None = machine.open_place(place, writable)
         self.folder = self._context.__enter__()
+
+    def first(self, end: Callable[[], None]) -> None:
+        """Call ``end`` before the place is given back: what is open on it would keep it."""
+        self._first.append(end)
 
     def close(self) -> None:
         """Give the place back. Raises RescueError; closing twice is allowed."""
         context, self._context = self._context, None
+        while self._first:
+            self._first.pop()()
         if context is not None:
             context.__exit__(None, None, None)
 
@@ -45,7 +55,16 @@ class Flow:
     restore: RestoreRequest = field(default_factory=RestoreRequest)
     open_filesystems: bool = True  # of a check: not only the hashes
     machine: Machine | None = None  # with the secrets that were given on the way; None: none were
+    volume: Volume | None = None  # whose files are looked into
+    files: tuple[Entry, ...] = ()  # what is copied out
+    extract: ExtractRequest | None = None
+    destination: OpenedPlace | None = None  # where they are copied to
     plan: Plan | None = None
+
+    @property
+    def places(self) -> tuple[OpenedPlace, ...]:
+        """All that the job needs."""
+        return tuple(opened for opened in (self.opened, self.destination) if opened is not None)
 
     @property
     def name(self) -> str:

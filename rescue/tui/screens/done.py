@@ -28,8 +28,10 @@ _NEXT = {
     "backup": "Keep the image's disk in a safe place. “Check an image” reads it again at any time.",
     "restore": "Remove the rescue stick and restart. If the disk holds a system, the computer can start from it.",
     "verify": "This image can be restored.",
+    "extract": "The files are on their disk completely. It can be taken out when you are back on the Home screen.",
 }
-_SAID_ELSEWHERE = frozenset({"died", "verified", "read_back", "uuid", "hash"})  # or only of use in the log
+_OF_FILES = ("files", "folders", "links", "folder", "lost", "failed", "failures")  # in the verdict and the messages
+_SAID_ELSEWHERE = frozenset({"died", "verified", "read_back", "uuid", "hash", *_OF_FILES})  # or only of use in the log
 _LOSSES = frozenset({"bad_bytes", "damaged_files"})
 _LISTED = 100  # of each list; all of it is in the log
 
@@ -58,6 +60,10 @@ def verdict_lines(follower: Follower) -> list[Line]:
     match finished.state:
         case "succeeded" if any(facts.get(name) for name in _LOSSES):
             lines, style = [Line("Done, but not all of the disk could be read.", f"bold {WARN}", "⚠ ")], PLAIN
+        case "succeeded" if follower.job.plan.kind == "extract":
+            lines, style = [Line("Done. Everything is copied.", f"bold {GOOD}", "✓ ")], PLAIN
+        case "failed" if follower.job.plan.kind == "extract" and facts.get("failures"):
+            lines, style = [Line("Done, but not everything could be copied.", f"bold {WARN}", "⚠ ")], PLAIN
         case "succeeded" if facts.get("verified") or facts.get("read_back"):
             lines, style = [Line("Done, and proved.", f"bold {GOOD}", "✓ ")], PLAIN
         case "succeeded":

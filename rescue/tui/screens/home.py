@@ -15,6 +15,7 @@ from rescue.tui.describe import job_words
 from rescue.tui.dialogs import Question
 from rescue.tui.flow import Flow
 from rescue.tui.frame import HELP_KEY, Body, RescueScreen
+from rescue.tui.screens.files_source import FilesSourceScreen
 from rescue.tui.screens.leave import ask_to_leave
 from rescue.tui.screens.log import LogScreen
 from rescue.tui.screens.place import PlaceScreen
@@ -29,13 +30,14 @@ from rescue.tui.widgets.menu import Entry, Menu
 _ENTRIES = (
     Entry("restore", "r", "Restore", "Put an image back onto a disk, and prove that it is there."),
     Entry("backup", "b", "Back up", "Keep a whole disk in one image file. The disk itself is not changed."),
-    Entry("verify", "c", "Check an image", "Read an image from end to end and compare every hash in it."),
+    Entry("verify", "c", "Check", "Read an image from end to end and compare every hash in it."),
+    Entry("files", "f", "Files", "Look into an image or a disk, and copy files out of it."),
     Entry("log", "l", "Log & shell", "What ran, what it said, and a command line."),
     Entry("power", "p", "Power off", "Restart this computer, switch it off, or leave this program."),
 )
 _KEYS = (
     HELP_KEY,
-    KeyHint("1-5", "Choose", "screen.help"),
+    KeyHint("1-6", "Choose", "screen.help"),
     KeyHint("F5", "Look again", "screen.look_again"),
     KeyHint("PgDn", "More disks", "screen.scroll_body(1)"),
 )
@@ -51,7 +53,7 @@ class HomeScreen(RescueScreen):
         "Each disk is drawn to scale: █ is space that holds data, ░ is free space in a partition, · belongs to no partition. "
         "The numbers on the map are those of the partitions listed below it.\n\n"
         "Choose what to do with the arrow keys and Enter, with a number, or with a letter: R restore, B back up, C check an "
-        "image, L log and shell, P power off. J goes to the running job, G goes on with one that was interrupted. "
+        "image, F files, L log and shell, P power off. J goes to the running job, G goes on with one that was interrupted. "
         "Disks that are plugged in appear by themselves; F5 looks again."
     )
     KEYS = _KEYS
@@ -144,6 +146,8 @@ class HomeScreen(RescueScreen):
                 self.rescue.push_screen(SourceScreen(Flow("backup")))
             case "verify":
                 self.rescue.push_screen(PlaceScreen(Flow("verify")))
+            case "files":
+                self.rescue.push_screen(FilesSourceScreen())
             case "log":
                 self.rescue.push_screen(LogScreen())
             case "power":

@@ -22,6 +22,7 @@ from rescue.tui.dialogs import Notice, Question
 from rescue.tui.flow import Flow, FlowKind
 from rescue.tui.frame import RescueScreen
 from rescue.tui.screens.check import CheckScreen
+from rescue.tui.screens.files_partition import after_source
 from rescue.tui.screens.target import TargetScreen
 from rescue.tui.secret_dialogs import UnlockDialog
 from rescue.tui.theme import GOOD, PLAIN, QUIET, STRONG, WARN
@@ -34,7 +35,11 @@ _UNINTERESTING = frozenset({"lost+found", "$RECYCLE.BIN", "System Volume Informa
 _FOLDER: Final = "folder:"
 
 # What comes after an image was chosen.
-NEXT: Final[dict[FlowKind, Callable[[Flow], RescueScreen]]] = {"restore": TargetScreen, "verify": CheckScreen}
+NEXT: Final[dict[FlowKind, Callable[[Flow], RescueScreen]]] = {
+    "restore": TargetScreen,
+    "verify": CheckScreen,
+    "files": after_source,
+}
 
 
 def folders_in(folder: Path) -> list[str]:

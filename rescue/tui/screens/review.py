@@ -30,7 +30,12 @@ from rescue.tui.widgets.button import PushButton
 from rescue.tui.widgets.lines import BLANK, Line, Lines
 from rescue.units import human_size
 
-_START: Final[dict[FlowKind, str]] = {"backup": "Start the backup", "restore": "Erase and restore", "verify": "Start the check"}
+_START: Final[dict[FlowKind, str]] = {
+    "backup": "Start the backup",
+    "restore": "Erase and restore",
+    "verify": "Start the check",
+    "files": "Copy them out",
+}
 
 
 def begun_bytes(plan: Plan) -> int:
@@ -43,6 +48,10 @@ def make_plan(machine: Machine, flow: Flow) -> Plan:
     """The machine's plan for what was chosen. Raises RescueError."""
     if flow.kind == "backup" and flow.source is not None:
         return machine.plan_backup(flow.source, str(flow.folder or Path("/")), flow.request)
+    if flow.extract is not None and flow.volume is not None:
+        source = flow.image or flow.source
+        if source is not None:
+            return machine.plan_extract(source, flow.volume.partition, flow.extract)
     if flow.image is None:
         raise RescueError("No image was chosen.")
     if flow.kind == "restore" and flow.target is not None:
@@ -54,7 +63,8 @@ def plan_lines(plan: Plan) -> list[Line]:
     """Everything that the plan says, in the order of importance."""
     lines: list[Line] = []
     if plan.losses:
-        lines.append(Line("This will be erased:", BAD, "⚠ "))
+        what = "replaced" if plan.kind == "extract" else "erased"
+        lines.append(Line(f"This will be {what}:", BAD, "⚠ "))
         lines += [Line(plain(loss), WARN, "  ✗ ") for loss in plan.losses]
         lines.append(BLANK)
     if begun_bytes(plan):
@@ -207,7 +217,7 @@ class ReviewScreen(RescueScreen):
             return
         self._starting = True
         flow = replace(self._flow, plan=self._plan)
-        self.rescue.start(self._plan, flow.opened, self._started, self._not_started, flow.machine)
+        self.rescue.start(self._plan, flow.places, self._started, self._not_started, flow.machine)
 
     def _started(self, follower: Follower) -> None:
         self.rescue.go_home()
