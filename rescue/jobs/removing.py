@@ -7,7 +7,6 @@ from functools import partial
 from rescue.engine.lineage import Lineages
 from rescue.errors import RefusedError, RescueError
 from rescue.images.lost import remove_damage
-from rescue.images.lost import remove_damage
 from rescue.images.proofs import remove_proof
 from rescue.images.reader import ImageFile
 from rescue.images.secrets import Secrets
@@ -74,5 +73,4 @@ def _last_look(store: FolderStore, image: DoomedImage, lineages: Lineages) -> No
         raise RefusedError(f"It is needed by {names}.")
     # Before the image: cut off here, the image is there without its proof, and is removed when the command is run again.
     remove_proof(store.path(image.name))
-    remove_damage(store.path(image.name))
     remove_damage(store.path(image.name))
