@@ -27,6 +27,7 @@ from rescue.images.keyslots import (
 )
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.system.blockfile import FileSink, FileSource
+from rescue.system.joined import files_of
 
 
 class Readable(Protocol):
@@ -178,9 +179,8 @@ class _KeyFile:
 
 
 def rekey_file(path: str | Path, secrets: Secrets, changes: Changes, cost: Cost = DEFAULT_COST) -> KeyArea:
-    """:func:`rekey` on an image file. Only the slots that change are written."""
-    _refuse_missing(path)
-    file = _KeyFile(Path(path))
+    """:func:`rekey` on an image file, which may be cut into parts. Only the slots that change are written."""
+    file = _KeyFile(_first_file(path))
     try:
         return rekey(file, secrets, changes, cost)
     except RescueError as error:
@@ -193,14 +193,16 @@ def rekey_file(path: str | Path, secrets: Secrets, changes: Changes, cost: Cost 
 
 def key_area_of(path: str | Path) -> KeyArea:
     """:func:`read_key_area` of an image file."""
-    _refuse_missing(path)
-    with FileSource(path) as file:
+    with FileSource(_first_file(path)) as file:
         try:
             return read_key_area(file)
         except (UsageError, FormatError, DamagedError) as error:
             raise type(error)(f"{path}: {error.message}", error.hint) from error
 
 
-def _refuse_missing(path: str | Path) -> None:
-    if not Path(path).is_file():
-        raise UsageError(f"{path} is not a file." if Path(path).exists() else f"{path} does not exist.")
+def _first_file(path: str | Path) -> Path:
+    """The file that the image begins in: all of its key area is in there. Raises UsageError."""
+    first = next(iter(files_of(path)), Path(path))
+    if not first.is_file():
+        raise UsageError(f"{path} is not a file." if first.exists() else f"{path} does not exist.")
+    return first
