@@ -202,7 +202,7 @@ class Folder:
             except (RescueError, ValueError) as error:
                 why = f"is damaged ({error})"
                 continue
-            if file.fingerprint == member.fingerprint:
+            if file.fingerprint == member.fingerprint and bool(file.header.encryption) == bool(member.keys):
                 return file
             file.close()
             why = f"is not the one that was meant: {path} has the same UUID and another content"

@@ -64,4 +64,7 @@ class Cipher:
         if self._meta is None:
             return payload
         number = int.from_bytes(payload[8:12], "little")
-        return self._meta.open(memoryview(payload)[12:], Place(kind, offset, number))
+        plain = self._meta.open(memoryview(payload)[12:], Place(kind, offset, number))
+        if plain[:8] != payload[:8]:
+            raise DamagedError("The mark of an encrypted part of the image is damaged.")
+        return plain
