@@ -76,6 +76,8 @@ class Attempt:
     kind: Kind = Kind.FULL
     parent: Path | None = None
     name: str = NAME
+    comment: str = ""
+    host: str = ""
 
     @property
     def partial(self) -> Path:
@@ -87,6 +89,12 @@ class Attempt:
         """What comes of it."""
         return self.folder / self.name
 
+    @property
+    def making(self) -> Making:
+        """What is asked for."""
+        parent = str(self.parent or "")
+        return Making(self.kind, parent, encrypt=bool(self.secrets), level=3, comment=self.comment, host=self.host)
+
     def of(self, disk: SmallDisk) -> Attempt:
         """The same command when the disk has changed."""
         return replace(self, disk=disk)
@@ -95,7 +103,7 @@ class Attempt:
         """Make it, or go on with it."""
         messages: list[str] = []
         ended: list[tuple[int, int]] = []
-        making = Making(kind=self.kind, parent=str(self.parent or ""), encrypt=bool(self.secrets), level=3)
+        making = self.making
         description = Disk("disk", len(self.disk.content), is_file=True)
 
         def notify(message: Message) -> None:
@@ -118,7 +126,7 @@ class Attempt:
         """Begin it, and cut it off after so many bytes of its file, as a power cut does: nothing is cleaned up."""
         output = Cut(FolderStore(self.folder), self.name, self.split, after)
         # Not left as a context: only its lock goes, with the writer.
-        making = Making(kind=self.kind, parent=str(self.parent or ""), encrypt=bool(self.secrets), level=3)
+        making = self.making
         description = Disk("disk", len(self.disk.content), is_file=True)
         with Chain(self.parent, self.secrets) if self.parent else nullcontext() as chain:
             capture = Capture(BytesSource(self.disk.content), description, self.disk.layout, self.disk.volumes, making, chain)
