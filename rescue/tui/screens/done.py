@@ -118,6 +118,8 @@ class DoneScreen(RescueScreen):
         """The verdict, in a word."""
         name = JOB_NAMES[self.follower.job.plan.kind][0]
         state = self.follower.finished.state if self.follower.finished else ""
+        if self.follower.finished and self.follower.job.plan.kind == "extract" and self.follower.finished.facts.get("failures"):
+            return f"{name}: Not everything was copied"
         return f"{name}: " + {"succeeded": "Done", "cancelled": "Stopped"}.get(state, "Failed")
 
     def content(self) -> Iterable[Widget]:

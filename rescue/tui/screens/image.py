@@ -206,14 +206,15 @@ class ImageScreen(RescueScreen):
             self._go(image)
 
     def _unlock(self, image: ImageSummary) -> None:
-        def opened(machine: Machine | None) -> None:
-            if machine is None:
-                return
-            self._flow = replace(self._flow, machine=machine)
-            self.in_thread(lambda: machine.image(image.path), self._choose)
-            self._read(image.path)
+        found: list[ImageSummary] = []  # to try a passphrase takes a second: what it opened is kept
 
-        self.rescue.push_screen(UnlockDialog(plain(image.name), lambda machine: machine.image(image.path)), opened)
+        def opened(machine: Machine | None) -> None:
+            if machine is not None:
+                self._flow = replace(self._flow, machine=machine)
+                self._read(image.path)
+                self._choose(found[-1])
+
+        self.rescue.push_screen(UnlockDialog(plain(image.name), lambda machine: found.append(machine.image(image.path))), opened)
 
     def _warn(self, image: ImageSummary) -> None:
         def answered(answer: str | None) -> None:

@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from rescue.engine.counting import count
 from rescue.errors import CredentialError, RefusedError, RescueError, UsageError
-from rescue.images.secrets import NO_SECRETS, Secrets
+from rescue.images.secrets import NO_SECRETS, Secrets, recovery_bytes
 from rescue.model.plan import (
     CaptureDisk,
     DeployImage,
@@ -188,7 +188,10 @@ class RecordedMachine:
         return all_images(str(folder), self._is_open()) if self.image_list is None else self.image_list
 
     def _is_open(self) -> bool:
-        return self.secrets.passphrase == PASSPHRASE or self.secrets.recovery == RECOVERY
+        recovery = self.secrets.recovery
+        return self.secrets.passphrase == PASSPHRASE or (
+            recovery is not None and recovery_bytes(recovery) == recovery_bytes(RECOVERY)
+        )
 
     def image(self, path: str) -> ImageSummary:
         """See Machine."""

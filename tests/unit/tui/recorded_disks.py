@@ -110,7 +110,7 @@ def all_disks() -> list[DiskSurvey]:
 def all_places() -> list[Place]:
     """Where images may be."""
     return [
-        Place("/dev/sdf1", "Backups", "ntfs", 2000397795328 - 1 * MIB, BACKUPS),
+        Place("/dev/sdf1", "Backups", "ntfs", 2000397795328 - 1 * MIB, BACKUPS, point="backups"),
         Place("/dev/sda6", "home", "xfs", 136 * GIB, SATA),
         Place("/dev/sdd1", "", "ext4", 1 * GIB, LOCKED),
     ]
