@@ -316,6 +316,12 @@ def _claim(folder: Path, disk: str) -> None:
         raise TargetWriteError(f"{folder} cannot be used to salvage into: {error.strerror}.") from error
 
 
+def begin_anew(folder: Path, disk: str) -> None:
+    """Remove what an earlier salvage left of this disk. Raises RefusedError when it is of another one, RescueError."""
+    _claim(folder, disk)
+    forget(folder)
+
+
 def forget(folder: Path) -> None:
     """Remove what a salvage left, once its image is complete and proved. Raises RescueError."""
     try:

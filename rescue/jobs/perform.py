@@ -16,7 +16,7 @@ from rescue.engine.damage import damage_of
 from rescue.engine.deploy import Deployment
 from rescue.engine.making import Making
 from rescue.engine.mounting import prove_mounts
-from rescue.engine.salvage import forget
+from rescue.engine.salvage import begin_anew, forget
 from rescue.engine.verify import verify_image
 from rescue.errors import DamagedError, RescueError
 from rescue.images.chain import Chain
@@ -117,6 +117,9 @@ class EngineSteps:
                 assert_never(step)
 
     def _capture(self, step: CaptureDisk, token: CancelToken, reporter: Reporter) -> Facts:
+        if step.salvage and not step.begun:
+            # What was won from the disk in an earlier state is not of this image.
+            begin_anew(Path(step.salvage), step.source.who)
         with StoreDestination(FolderStore(step.store), step.name, step.split, anew=step.anew) as output:
             output.hold(list(step.holds))
             result = capture_disk(
