@@ -31,7 +31,7 @@ def image(name: str, created: str = "2026-11-22T10:00:00Z", needs: tuple[str, ..
     parent = f"u-{needs[0]}" if needs else ""
     made = replace(
         IMAGE, name=name, path=f"/s/{name}", uuid=f"u-{name}", fingerprint=name, created=created, chain=links, parent=parent,
-        kind="incremental" if needs else "full", stored_size=100,
+        kind="incremental" if needs else "full", stored_size=100, comment="",
     )  # fmt: skip
     return replace(made, **changes)  # type: ignore[arg-type]
 
