@@ -221,7 +221,7 @@ class Capture:
             try:
                 if self._salvage is not None:
                     # A failing disk is not read twice to compare all of it: where each region begins has to do.
-                    same = expected.stretch.start != expected.stretch.region.start or self._holds(expected, buffer)
+                    same = not expected.stretch.is_first or self._holds(expected, buffer)
                     return expected, same and confirmation.is_stored(expected, buffer)
                 return expected, confirmation.agrees(expected, self._chunks_of(expected.stretch, buffer), buffer)
             finally:
@@ -241,12 +241,15 @@ class Capture:
 
     def _holds(self, expected: Expected, buffer: memoryview) -> bool:
         """Whether the failing disk holds what an unfinished image has of a stretch, as far as it can be read now."""
-        gaps = self._read(expected.stretch, buffer)
+        stretch = expected.stretch
+        gaps = self._read(stretch, buffer)
         for row in expected.rows:
-            if row.kind == RowKind.DATA and not any(gaps.overlapping(row.start, row.end)):
-                content = buffer[row.start - expected.stretch.start : row.end - expected.stretch.start]
-                if self._digest(content) != row.hash:
-                    return False
+            start, end = max(row.start, stretch.start), min(row.end, stretch.end)
+            if row.kind == RowKind.BAD or any(gaps.overlapping(start, end)):
+                continue
+            found = self._digest(buffer[start - stretch.start : end - stretch.start])
+            if found != (row.hash if row.kind == RowKind.DATA else self._zeros(end - start)):
+                return False
         return True
 
     def _use(self, keys: ImageKeys | None) -> None:

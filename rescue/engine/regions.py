@@ -41,6 +41,12 @@ class Stretch(NamedTuple):
     region: Region
     extents: tuple[Extent, ...]
 
+    @property
+    def is_first(self) -> bool:
+        """Whether what is read first of its region is in it: of a file system, what says in which state it is."""
+        first = next(iter(self.region.allocated), None)
+        return first is not None and self.start <= first.start < self.end
+
 
 def tail_of(layout: Layout) -> Extent:
     """The backup GPT behind the last partition, which a restore writes late and on a bigger disk elsewhere; else empty."""
