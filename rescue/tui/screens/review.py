@@ -127,7 +127,7 @@ class ReviewScreen(RescueScreen):
                 ),
                 classes="note",
             )
-            what = "serial" if disk.serial.strip() else "name"
+            what = "serial" if disk.serial.strip() else "name, without .img" if disk.path.endswith(".img") else "name"
             with_label = Static(Content.styled(f"Last four characters of its {what}:", PLAIN), classes="label", id="ask")
             yield Horizontal(
                 with_label,
