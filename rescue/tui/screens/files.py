@@ -199,7 +199,7 @@ class FilesScreen(RescueScreen):
                 right = "1 entry" if count == 1 else f"{count} entries"
         room = self.size.width - 2
         space = max(room - len(right) - 2, 8)
-        text = shortened(left, space, space)
+        text = shortened(left, space, is_path=True)
         self.query_one("#where", Static).update(Content.assemble((text, STRONG), ("  ", ""), (right, QUIET)))
 
     def on_resize(self) -> None:

@@ -39,11 +39,11 @@ def day(nanoseconds: int) -> str:
         return "-" * _DATE
 
 
-def shortened(text: str, width: int, end: int = 12) -> str:
-    """The text in exactly ``width`` cells: filled up, or its middle left out, so that its last ``end`` cells are seen too."""
+def shortened(text: str, width: int, *, is_path: bool = False) -> str:
+    """The text in exactly ``width`` cells: filled up, or its middle left out; of a path its beginning, which tells less."""
     if cell_len(text) <= width:
         return set_cell_size(text, width)
-    end = min(width // 3, end) if end < width else width - 1
+    end = width - 1 if is_path else min(width // 3, 12)
     tail = text[-end:] if end else ""
     while tail and cell_len(tail) > end:
         tail = tail[1:]
@@ -201,8 +201,7 @@ class FileList(ScrollView, can_focus=True):
         room = max(width - 3 - (_SIZE + _DATE + 2 if details else 0), 1)
         size = human_size(entry.size) if entry.kind is Kind.FILE else ""
         left = ("▸" if index == self._index else " ") + ("●" if is_marked else "✗" if entry.problem else " ") + " "
-        # Of a path the end tells more than the beginning.
-        name = shortened(name_of(entry, self._full), room, room if self._full else 12)
+        name = shortened(name_of(entry, self._full), room, is_path=self._full)
         right = f"{size:>{_SIZE}}  {day(entry.modified)}" if details else ""
         if index == self._index:
             style = base + (_CHOSEN if self.has_focus else _CHOSEN_BLURRED)

@@ -47,7 +47,7 @@ def drawable(style: Style) -> bool:
     return not too_dark and not bright_back and not style.dim
 
 
-@pytest.mark.parametrize("way", (*WAYS, *FILES_WAYS), ids=lambda way: way.__name__)
+@pytest.mark.parametrize("way", [*WAYS, *FILES_WAYS], ids=lambda way: way.__name__)
 async def test_screen(way: Way, machine: RecordedMachine, clock: Clock) -> None:
     async with at(machine, clock) as person:
         await way(person, machine)
