@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,110 @@ def test_salvage(rescue: Rescue, tmp_path: Path, good: Path, dest: Path) -> None
         assert _dump(target, number, dumped) == _dump(good, number, tmp_path / "expected")
     run(["e2fsck", "-fn", f"{target}?offset={_OFFSET}"])
     rescue.ok("verify", last, "--mount")
+
+
+def _is_equal_but_for(found: Path, good: Path, bad: ExtentMap) -> bool:
+    """All files, with zeros where they could not be read."""
+    data, expected = found.read_bytes(), bytearray(good.read_bytes())
+    for start, end in bad:
+        expected[start:end] = bytes(end - start)
+    places = [_place(good, number) for number in range(_FILES)]
+    return all(data[start : start + MIB] == expected[start : start + MIB] for start in places)
+
+
+def test_files_out_of_an_image_with_gaps(rescue: Rescue, tmp_path: Path, good: Path, dest: Path) -> None:
+    seven = _place(good, 7)
+    disk, out = tmp_path / "disk.raw", tmp_path / "out"
+    with failing_disk(good, disk, ExtentMap([(seven, seven + 4096)])):
+        assert rescue("backup", disk, dest, "--name", "laptop", "--salvage", "--no-verify").code == 4
+    newest = dest / "laptop-more.rimg"
+    assert "file-7" in rescue.ok("ls", newest, "1:/").out
+    out.mkdir()
+    rescue.ok("extract", newest, "1:/file-6", out)
+    assert (out / "file-6").read_bytes() == _dump(good, 6, tmp_path / "dumped")
+    failed = rescue("extract", newest, "1:/file-7", out)
+    assert failed.code == 1
+    assert "file-7" in failed.err
+    assert not (out / "file-7").exists()
+    told = json.loads(rescue.ok("info", newest, "--json").out)
+    assert (told["bad"], [volume["files"] for volume in told["damage"]]) == (4096, [["/file-7"]])
+    # One image of both: as incomplete as they are, and no more.
+    rescue.ok("consolidate", newest, dest, "--name", "whole")
+    for image in (dest / "laptop.img.zst", newest):
+        image.unlink()
+    refused = rescue("restore", dest / "whole.img.zst", tmp_path / "target", "--yes")
+    assert (refused.code, "/file-7" in refused.err) == (4, True)
+    assert rescue("restore", dest / "whole.img.zst", tmp_path / "target", "--yes", "--salvage").code == 4
+    assert _is_equal_but_for(tmp_path / "target", good, ExtentMap([(seven, seven + 4096)]))
+
+
+def test_a_missing_file_of_the_chain(rescue: Rescue, tmp_path: Path, good: Path, dest: Path) -> None:
+    seven = _place(good, 7)
+    disk, target = tmp_path / "disk.raw", tmp_path / "target"
+    with failing_disk(good, disk, ExtentMap([(seven, seven + 4096)])):
+        rescue("backup", disk, dest, "--name", "laptop", "--salvage", "--no-verify")
+    (dest / "laptop.img.zst").rename(tmp_path / "elsewhere")
+    refused = rescue("restore", dest / "laptop-more.rimg", target, "--yes")
+    assert (refused.code, target.exists()) == (4, False)
+    assert "laptop.img.zst" in refused.err
+    assert "--salvage" in refused.err
+    restored = rescue("restore", dest / "laptop-more.rimg", target, "--yes", "--salvage", "--json")
+    verdict = json.loads(restored.out)
+    assert (restored.code, verdict["exit_code"]) == (4, 4)
+    assert verdict["facts"]["missing_bytes"] > MIB
+
+
+def test_a_damaged_image(rescue: Rescue, tmp_path: Path, good: Path, dest: Path) -> None:
+    rescue.ok("backup", good, dest, "--name", "laptop", "--level", "1")
+    image, target = dest / "laptop.img.zst", tmp_path / "target"
+    data = bytearray(image.read_bytes())
+    # Inside of the data of the files, which are most of the image.
+    data[len(data) // 2] ^= 0x10
+    image.write_bytes(data)
+    failed = rescue("restore", image, target, "--yes")
+    assert failed.code == 4
+    target.unlink(missing_ok=True)
+    restored = rescue("restore", image, target, "--yes", "--salvage", "--json")
+    facts = json.loads(restored.out)["facts"]
+    assert restored.code == 4
+    assert 0 < facts["missing_bytes"] <= 8 * MIB
+    named = {int(name.removeprefix("1:/file-")) for name in facts["damaged_files"]}
+    assert named
+    differing = {n for n in range(_FILES) if _dump(target, n, tmp_path / "a") != _dump(good, n, tmp_path / "b")}
+    assert differing == named
+
+
+def test_nothing_beside_an_encrypted_image_tells_names(rescue: Rescue, tmp_path: Path, good: Path, dest: Path) -> None:
+    seven = _place(good, 7)
+    disk, key = tmp_path / "disk.raw", tmp_path / "key"
+    key.write_bytes(b"k" * 64)
+    with failing_disk(good, disk, ExtentMap([(seven, seven + 4096)])):
+        made = rescue(
+            "backup", disk, dest, "--name", "laptop", "--salvage", "--no-verify", "--json", "--encrypt", "--key-file", key
+        )
+    assert made.code == 4, made
+    assert json.loads(made.out)["facts"]["damaged_files"] == ["1:/file-7"]
+    for path in dest.rglob("*"):
+        assert path.is_dir() or b"file-7" not in path.read_bytes()
+
+
+def test_killed_among_the_hard_parts_it_goes_on(rescue: Rescue, tmp_path: Path, good: Path, dest: Path) -> None:
+    start = _place(good, 2)
+    # Every other sector: much to try, and much to win.
+    bad = ExtentMap([(at, at + 512) for at in range(start, start + MIB, 1024)])
+    disk = tmp_path / "disk.raw"
+    with failing_disk(good, disk, bad):
+        process = rescue.start("backup", disk, dest, "--name", "laptop", "--salvage", "--json")
+        job = rescue.wait_for_bytes(2, 64 * KIB)
+        os.kill(rescue.pid(job), signal.SIGKILL)
+        rescue.finish(process)
+        assert (dest / "laptop.img.zst").exists()
+        folder = next(dest.glob("*.rescue"))
+        assert (folder / "map").exists()
+        again = rescue("backup", disk, dest, "--name", "laptop", "--salvage", "--json")
+    facts = json.loads(again.out)["facts"]
+    assert (again.code, facts["missing_bytes"]) == (4, bad.total)
+    assert facts["damaged_files"] == ["1:/file-2"]
+    target = tmp_path / "target"
+    assert rescue("restore", facts["image"], target, "--yes", "--salvage").code == 4
+    assert _is_equal_but_for(target, good, bad)
