@@ -61,6 +61,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--salvage", action="store_true", help="also when files of the image's chain are missing: what is in them cannot be read"
+    )
     parser.add_argument("what", metavar="IMAGE|DISK", help="an image, a device node, a by-id name, a raw disk file")
 
 
@@ -92,7 +95,7 @@ def run_extract(arguments: argparse.Namespace, context: Context) -> int:
     partition = places[0][0]
     if any(number != partition for number, _ in places):
         raise UsageError("The files are on different partitions.", "Extract from one partition at a time.")
-    request = ExtractRequest(tuple(path for _, path in places), str(arguments.dest), arguments.overwrite)
+    request = ExtractRequest(tuple(path for _, path in places), str(arguments.dest), arguments.overwrite, arguments.salvage)
     plan = machine.plan_extract(_source(arguments.what, machine), partition, request)
     if arguments.dry_run:
         print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
@@ -133,7 +136,7 @@ def _open(arguments: argparse.Namespace, context: Context) -> AbstractContextMan
     path = _image_path(arguments.what)
     if path is None:
         return open_disk_files(context.machine.survey_one(arguments.what))
-    return open_image_files(path, image_secrets(arguments, context, str(path)))
+    return open_image_files(path, image_secrets(arguments, context, str(path)), salvage=arguments.salvage)
 
 
 def _say(notes: Sequence[str], context: Context) -> None:

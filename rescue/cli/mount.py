@@ -27,6 +27,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("folder", metavar="DIR", help="an empty or new folder: partition 1 appears in DIR/1, and so on")
     parser.add_argument("--partition", metavar="N", type=int, action="append", default=[], help="only this one; may be repeated")
     parser.add_argument("--writable", action="store_true", help="allow writing; what is written is thrown away by umount")
+    parser.add_argument(
+        "--salvage", action="store_true", help="also when files of the image's chain are missing: what is in them cannot be read"
+    )
     add_secrets(parser)
     add_json(parser)
     parser.set_defaults(command=run_mount)
@@ -43,7 +46,7 @@ def run_mount(arguments: argparse.Namespace, context: Context) -> int:
     if not secrets and context.machine.is_encrypted(arguments.image):
         secrets = secrets_to_open(arguments, asker, Path(image).name)
     folder = os.path.realpath(arguments.folder)
-    request = HoldRequest(image, folder, tuple(arguments.partition), arguments.writable)
+    request = HoldRequest(image, folder, tuple(arguments.partition), arguments.writable, arguments.salvage)
     holder, answer = hold(request, secrets or None, _REGISTER)
     if arguments.json:
         shown = msgspec.json.encode({"folder": folder, "process": holder.pid, "volumes": answer.shown})

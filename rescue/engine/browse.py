@@ -71,7 +71,10 @@ def open_disk_files(survey: DiskSurvey) -> Iterator[Opened]:
 
 
 @contextmanager
-def open_image_files(path: Path, secrets: Secrets = NO_SECRETS) -> Iterator[Opened]:
-    """The disk in an image. Raises as :func:`~rescue.images.chain.open_chain`."""
-    with open_chain(path, secrets) as chain:
+def open_image_files(path: Path, secrets: Secrets = NO_SECRETS, *, salvage: bool = False) -> Iterator[Opened]:
+    """The disk in an image; with ``salvage`` also when files of its chain are missing: what is in those cannot be read.
+
+    Raises as :func:`~rescue.images.chain.open_chain`.
+    """
+    with open_chain(path, secrets, incomplete=salvage) as chain:
         yield Opened(str(path), ImageView(chain), chain.summary().volumes)

@@ -60,7 +60,7 @@ def extract_files(step: ExtractFiles, secrets: Secrets, token: CancelToken, repo
 @contextmanager
 def _source(step: ExtractFiles, secrets: Secrets) -> Iterator[Source]:
     if step.image:
-        with open_image_files(Path(step.image), secrets) as opened:
+        with open_image_files(Path(step.image), secrets, salvage=step.salvage) as opened:
             yield opened.source
     elif step.disk is not None:
         with FileSource(step.disk.path) as source:

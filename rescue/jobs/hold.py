@@ -27,6 +27,7 @@ class HoldRequest(msgspec.Struct, frozen=True):
     folder: str
     partitions: tuple[int, ...] = ()
     writable: bool = False
+    salvage: bool = False  # also when files of the image's chain are missing
 
 
 class HoldAnswer(msgspec.Struct, frozen=True):
@@ -57,7 +58,7 @@ def main(request: HoldRequest, secrets: Secrets) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
         with (
-            Chain(request.image, secrets) as chain,
+            Chain(request.image, secrets, incomplete=request.salvage) as chain,
             mounted_image(chain, Path(request.folder), partitions=request.partitions, writable=request.writable) as inside,
         ):
             _say(HoldAnswer(inside.volumes, str(inside.workspace)))

@@ -136,6 +136,7 @@ class ExtractFiles(msgspec.Struct, frozen=True, tag="extract-files"):
     image: str = ""
     disk: Disk | None = None
     overwrite: bool = False
+    salvage: bool = False  # also when files of the image's chain are missing
 
 
 class DoomedImage(msgspec.Struct, frozen=True):

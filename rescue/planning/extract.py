@@ -18,7 +18,7 @@ from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.model.text import shown
 from rescue.model.volume import Volume
 from rescue.planning.request import ExtractRequest
-from rescue.planning.verify import image_words, usable
+from rescue.planning.verify import image_words, usable, usable_in_part
 from rescue.planning.words import content_words, disk_words
 from rescue.units import human_size
 
@@ -77,7 +77,7 @@ def plan_extract(
     Raises UsageError (nothing, or two of one name), AlreadyThereError; for an image as
     :func:`~rescue.planning.verify.usable`.
     """
-    disk = _disk_of(source)
+    disk = _disk_of(source, request)
     _refuse_same_names(entries)
     if folder.present and not request.overwrite:
         raise AlreadyThereError(folder.folder, sorted(folder.present))
@@ -92,6 +92,7 @@ def plan_extract(
                 image=source.path if isinstance(source, ImageSummary) else "",
                 disk=disk,
                 overwrite=request.overwrite,
+                salvage=request.salvage,
             ),
         ),
         sentences=(
@@ -107,9 +108,9 @@ def plan_extract(
     )
 
 
-def _disk_of(source: ImageSummary | DiskSurvey) -> Disk | None:
+def _disk_of(source: ImageSummary | DiskSurvey, request: ExtractRequest) -> Disk | None:
     if isinstance(source, ImageSummary):
-        usable(source)
+        (usable_in_part if request.salvage else usable)(source)
         return None
     return source.disk
 
@@ -185,5 +186,5 @@ def _command(
 ) -> tuple[str, ...]:
     what = source.path if isinstance(source, ImageSummary) else source.disk.path
     places = [f"{volume.partition}:/{shown(entry.path)}" for entry in entries]
-    options = ["--overwrite"] if request.overwrite else []
+    options = [*(["--overwrite"] if request.overwrite else []), *(["--salvage"] if request.salvage else [])]
     return ("rescue", "extract", what, *places, folder.folder, *options)

@@ -40,3 +40,4 @@ class ExtractRequest:
     paths: tuple[str, ...]
     folder: str
     overwrite: bool = False  # replace files of the same names that are there
+    salvage: bool = False  # also out of an image that lacks files of its chain

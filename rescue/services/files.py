@@ -116,9 +116,9 @@ class TreeBrowser:
                 return ""
 
 
-def _opened(source: ImageSummary | DiskSurvey, secrets: Secrets) -> AbstractContextManager[Opened]:
+def _opened(source: ImageSummary | DiskSurvey, secrets: Secrets, *, salvage: bool = False) -> AbstractContextManager[Opened]:
     if isinstance(source, ImageSummary):
-        return open_image_files(Path(source.path), secrets)
+        return open_image_files(Path(source.path), secrets, salvage=salvage)
     return open_disk_files(source)
 
 
@@ -137,7 +137,7 @@ def plan_from_files(
     source: ImageSummary | DiskSurvey, partition: int, request: ExtractRequest, kernel: Kernel, secrets: Secrets
 ) -> Plan:
     """See Machine.plan_extract."""
-    with _opened(source, secrets) as opened, opened.tree(partition) as tree:
+    with _opened(source, secrets, salvage=request.salvage) as opened, opened.tree(partition) as tree:
         entries = [tree.entry(path) for path in without_nested(request.paths)]
         amount = count(tree, entries, CancelToken(), _COUNT_LIMIT) if entries else Amount()
         names = [name for entry in entries for name in ([entry.name] if entry.path else _names(tree, entry))]

@@ -149,6 +149,20 @@ def test_a_missing_file_of_the_chain(rescue: Rescue, tmp_path: Path, good: Path,
     verdict = json.loads(restored.out)
     assert (restored.code, verdict["exit_code"]) == (4, 4)
     assert verdict["facts"]["missing_bytes"] > MIB
+    assert rescue("ls", dest / "laptop-more.rimg", "1:/").code == 4
+    assert rescue("extract", dest / "laptop-more.rimg", "1:/file-7", tmp_path / "out").code == 4
+    # What is in the file that is missing cannot be read: here all that names files.
+    assert rescue("ls", dest / "laptop-more.rimg", "1:/", "--salvage").code == 1
+    # The other way round: of a day's file alone that is missing, all else can be had.
+    (tmp_path / "elsewhere").rename(dest / "laptop.img.zst")
+    with failing_disk(good, disk, ExtentMap()):
+        rescue.ok("backup", disk, dest, "--name", "laptop", "--salvage", "--no-verify")
+    (dest / "laptop-more.rimg").unlink()
+    last, out = dest / "laptop-more-2.rimg", tmp_path / "out"
+    assert rescue("extract", last, "1:/file-1", out).code == 4
+    rescue.ok("extract", last, "1:/file-1", out, "--salvage")
+    assert (out / "file-1").read_bytes() == random.Random(1).randbytes(MIB)
+    assert rescue("extract", last, "1:/file-7", out, "--salvage").code == 1
 
 
 def test_a_damaged_image(rescue: Rescue, tmp_path: Path, good: Path, dest: Path) -> None:
