@@ -12,11 +12,15 @@ from rescue.engine.sharing import doubtful
 from rescue.engine.stored import Stored, StoredBuffers
 from rescue.engine.verify import verify_chain
 from rescue.errors import CancelledError, CredentialError, DamagedError, FormatError, RescueError, UnsupportedError
+from rescue.images.begun import read_header
 from rescue.images.chain import Chain
+from rescue.images.crypto import ImageKeys
+from rescue.images.format import Header
 from rescue.images.frames import FrameDecoder, FrameUse, uses
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.model.progress import CancelToken
 from rescue.stores.folder import FolderStore
+from rescue.system.joined import open_source
 
 State: TypeAlias = Literal["whole", "damaged", "locked", "unreadable"]
 
@@ -49,11 +53,15 @@ class _Image:
     losses: str = ""
     error: RescueError | None = None  # of its own file
     found: Checked | None = None
-    secrets: Secrets = field(default=NO_SECRETS, repr=False)
+    keys: ImageKeys | None = field(default=None, repr=False)
+
+    def open(self, *, incomplete: bool = True) -> Chain:
+        """The image, whose keys are known by now: deriving them takes half a second each time."""
+        return Chain(self.path, keys=self.keys, incomplete=incomplete)
 
     def tables(self) -> Iterator[bytes]:
         """See sharing.Index."""
-        with Chain(self.path, self.secrets, incomplete=True) as chain:
+        with self.open() as chain:
             for number in range(len(chain.manifest.segments)):
                 yield chain.segment_table(number)
 
@@ -70,7 +78,7 @@ def check_store(
 
     ``progress`` is told bytes of data checked and in all. Raises CancelledError, RescueError (the store cannot be read).
     """
-    images = [image for name in _names(store) if (image := _look(store, name, secrets)) is not None]
+    images = _look_at_all(store, secrets)
     total = sum(image.own_bytes for image in images)
     done = 0
     progress(0, total)
@@ -95,12 +103,40 @@ def _names(store: FolderStore) -> list[str]:
     return sorted([*store.names(), *(name for name in store.incomplete() if name.lower().endswith(_IMAGE_NAMES))])
 
 
-def _look(store: FolderStore, name: str, secrets: Secrets) -> _Image | None:
-    """An image before its data are checked; None for another file."""
-    path = str(store.path(name))
-    image = _Image(name, path, secrets=secrets)
+def _look_at_all(store: FolderStore, secrets: Secrets) -> list[_Image]:
+    """The images, sorted by name. The newest are opened first: an encrypted one holds the keys of those that it needs."""
+    names = _names(store)
+    headers = {name: _header(store, name) for name in names}
+    keys: dict[str, ImageKeys] = {}
+    found: dict[str, _Image] = {}
+    for name in sorted(names, key=lambda name: header.created if (header := headers[name]) else 0, reverse=True):
+        header = headers[name]
+        image = _look(store, name, secrets, keys.get(header.uuid_text) if header else None, keys)
+        if image is not None:
+            found[name] = image
+    return [found[name] for name in sorted(found)]
+
+
+def _header(store: FolderStore, name: str) -> Header | None:
     try:
-        with Chain(path, secrets, incomplete=True) as chain:
+        with open_source(store.path(name)) as source:
+            return read_header(source)
+    except RescueError:
+        return None  # what is wrong is found again, and told, when it is opened as an image
+
+
+def _look(
+    store: FolderStore, name: str, secrets: Secrets, own_keys: ImageKeys | None, keys: dict[str, ImageKeys]
+) -> _Image | None:
+    """An image before its data are checked; None for another file. ``keys`` are added to, by UUID."""
+    path = str(store.path(name))
+    image = _Image(name, path)
+    try:
+        with Chain(path, secrets, keys=own_keys, incomplete=True) as chain:
+            image.keys = chain.image.keys
+            for member in chain.manifest.chain:
+                if member.keys:
+                    keys[member.uuid] = ImageKeys.from_bytes(bytes.fromhex(member.keys))
             image.fingerprints = [chain.fingerprint, *(member.fingerprint for member in chain.manifest.chain)]
             image.members = [chain.image.name, *(member.name for member in chain.manifest.chain)]
             image.rows = sum(entry.rows for entry in chain.manifest.segments)
@@ -125,7 +161,7 @@ def _look(store: FolderStore, name: str, secrets: Secrets) -> _Image | None:
 
 def _check_own(image: _Image, token: CancelToken, progress: Callable[[int, int], None]) -> None:
     try:
-        with Chain(image.path, image.secrets, incomplete=True) as chain:
+        with image.open() as chain:
             verify_chain(chain, own_only=True, token=token, progress=progress)
     except CancelledError:
         raise
@@ -153,7 +189,7 @@ def _result(image: _Image, files: set[int] | None, bad: dict[str, str], token: C
     if not files:
         return replace(plain, needs=())
     try:
-        with Chain(image.path, image.secrets) as chain:
+        with image.open(incomplete=False) as chain:
             _check_frames(chain, files, token)
     except CancelledError:
         raise

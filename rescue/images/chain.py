@@ -48,12 +48,14 @@ class Chain:
     ``files[row.file]`` is the file that holds a row's frame; None for one that cannot be used and one that is not needed.
     """
 
-    def __init__(self, path: str | Path, secrets: Secrets = NO_SECRETS, *, incomplete: bool = False) -> None:
-        """``secrets`` open an encrypted image, which holds the keys of the others.
+    def __init__(
+        self, path: str | Path, secrets: Secrets = NO_SECRETS, *, keys: ImageKeys | None = None, incomplete: bool = False
+    ) -> None:
+        """``secrets`` or its ``keys`` open an encrypted image, which holds the keys of the others.
 
         Raises as ImageReader; DamagedError when a file of the chain is missing or another one, unless ``incomplete``.
         """
-        self.image = ImageReader(path, secrets)
+        self.image = ImageReader(path, secrets, keys)
         self.digest: Digest = digest_of(self.image.keys)  # of a chunk
         self._members: list[ImageFile | None] = []
         self._sizes = [self.image.source.size]
