@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -91,10 +93,8 @@ class Export:
         Needs root. Raises ProgramError.
         """
         with ExitStack() as stack:
-            node = _attach_nbd(socket) if _kernel_has_nbd() else ""
-            if node:
-                stack.callback(run, ["nbd-client", "-d", node])
-            else:
+            node = _attach_nbd(socket, stack) if _kernel_has_nbd() else ""
+            if not node:
                 file = stack.enter_context(self.as_file(socket))
                 node = stack.enter_context(loop_device(str(file), offset=0, size=size, writable=True))
             yield node
@@ -112,20 +112,34 @@ def _kernel_has_nbd() -> bool:
     return (_BLOCKS / "nbd0").exists()
 
 
-def _attach_nbd(socket: Path) -> str:
-    """The node of a free nbd device that now shows what is on ``socket``; "" when none is free."""
-    for block in sorted(_BLOCKS.glob("nbd*"), key=lambda path: int(path.name.removeprefix("nbd"))):
-        if (block / "pid").exists():
-            continue
-        node = f"/dev/{block.name}"
-        try:
-            run(["nbd-client", "-unix", str(socket), node, "-name", "", "-timeout", "60"])
-        except ProgramError:
-            if not (block / "pid").exists():
-                raise
-            continue  # somebody else was quicker
-        return node
+def _attach_nbd(socket: Path, stack: ExitStack) -> str:
+    """The node of an nbd device that shows what is on ``socket`` as long as ``stack`` lasts; "" when none is free."""
+    with ExitStack() as choosing:
+        # A device counts as taken only when its client is connected: two that choose at once would take the same.
+        lock = os.open(_BLOCKS, os.O_RDONLY | os.O_CLOEXEC)
+        choosing.callback(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for block in sorted(_BLOCKS.glob("nbd*"), key=lambda path: int(path.name.removeprefix("nbd"))):
+            if not _is_attached(block) and not _size(block):
+                node = f"/dev/{block.name}"
+                # By ioctl the connection lives in the client and ends with it, also when we are killed. One that was made
+                # by netlink would stay with a device that answers nothing.
+                command = ["nbd-client", "-nonetlink", "-nofork", "-unix", str(socket), node, "-name", "", "-timeout", "60"]
+                stack.enter_context(running(command, partial(_shows, block)))
+                return node
     return ""
+
+
+def _is_attached(block: Path) -> bool:
+    return (block / "pid").exists()
+
+
+def _shows(block: Path) -> bool:
+    return _is_attached(block) and _size(block) > 0
+
+
+def _size(block: Path) -> int:
+    return int((block / "size").read_text())
 
 
 @contextmanager
