@@ -81,6 +81,17 @@ class Rescue:
             time.sleep(0.005)
         raise AssertionError("the job did not get that far")
 
+    def wait_until(self, done: int, seconds: float = 90) -> FolderJob:
+        """The newest job, once its first long step has done that many bytes, or it has ended."""
+        job = self.job()
+        self.pid(job)
+        deadline = time.monotonic() + seconds
+        while job.alive() and time.monotonic() < deadline:
+            if any(isinstance(event, Progress) and event.done >= done for event in job.events()):
+                break
+            time.sleep(0.005)
+        return FolderJob(job.folder)
+
     def pid(self, job: FolderJob) -> int:
         """The process of a job; waits until it is written down."""
         deadline = time.monotonic() + 10

@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 
 from rescue.system.run import run
-from rescue.units import MIB
+from rescue.units import GIB, MIB
 from tests.engine.cli.command import Rescue
 from tests.engine.devices.loops import sparse
 
 DISK_SIZE = 512 * MIB
 DATA_START = 130 * MIB  # of partition 3, which holds bytes that no file system explains
 DATA_SIZE = 300 * MIB
+
+_PARTS = 5  # of the wide disk
+_PART = 1226 * MIB
+WIDE_USED = 250 * MIB  # about what it holds
 
 _TABLE = """label: gpt
 start=2048, size=32768, type=U, name="EFI system partition"
@@ -50,6 +54,32 @@ def image(disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("images")
     Rescue(folder / "jobs").ok("backup", disk, folder, "--name", "laptop")
     return folder / "laptop.img.zst"
+
+
+@pytest.fixture(scope="session")
+def wide_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk of several segments: five partitions of more than a GiB with some files each."""
+    folder = tmp_path_factory.mktemp("wide")
+    path = sparse(folder / "wide.raw", 6 * GIB)
+    sectors = _PART // 512
+    table = "label: gpt\n" + "".join(f"start={2048 + n * sectors}, size={sectors}, type=L\n" for n in range(_PARTS))
+    run(["sfdisk", "--quiet", str(path)], stdin=table.encode())
+    for number in range(_PARTS):
+        tree = folder / f"tree-{number}"
+        tree.mkdir()
+        for file in range(12):
+            (tree / f"file-{file}").write_bytes(random.Random(number * 100 + file).randbytes(2 * MIB))
+        offset = (2048 + number * sectors) * 512
+        run(["mkfs.ext4", "-q", "-F", "-d", str(tree), "-E", f"offset={offset}", str(path), f"{_PART // 1024}k"])
+    return path
+
+
+@pytest.fixture(scope="session")
+def wide_image(wide_disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The image of that disk. Nobody writes to it."""
+    folder = tmp_path_factory.mktemp("wide-image")
+    Rescue(folder / "jobs").ok("backup", wide_disk, folder, "--name", "x", "--no-verify")
+    return folder / "x.img.zst"
 
 
 @pytest.fixture

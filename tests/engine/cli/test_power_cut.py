@@ -13,42 +13,14 @@ import pytest
 
 from rescue.jobs.job import FolderJob
 from rescue.system.run import run
-from rescue.units import GIB, MIB
+from rescue.units import MIB
 from tests.engine.cli.command import Rescue, content, digest
-from tests.engine.cli.conftest import DISK_SIZE
+from tests.engine.cli.conftest import DATA_SIZE, DISK_SIZE, WIDE_USED
 from tests.engine.cli.power import VolatileDisk, mounted_volatile
-from tests.engine.devices.loops import sparse
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(5400)]
 
 _TIMES = [4, pytest.param(100, marks=pytest.mark.long)]
-_PARTS = 5
-_PART = 1100 * MIB
-
-
-@pytest.fixture(scope="module")
-def wide_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disk of several segments: five partitions of more than a GiB with some files each."""
-    folder = tmp_path_factory.mktemp("wide")
-    path = sparse(folder / "wide.raw", 6 * GIB)
-    sectors = _PART // 512
-    table = "label: gpt\n" + "".join(f"start={2048 + n * sectors}, size={sectors}, type=L\n" for n in range(_PARTS))
-    run(["sfdisk", "--quiet", str(path)], stdin=table.encode())
-    for number in range(_PARTS):
-        tree = folder / f"tree-{number}"
-        tree.mkdir()
-        for file in range(12):
-            (tree / f"file-{file}").write_bytes(random.Random(number * 100 + file).randbytes(2 * MIB))
-        offset = (2048 + number * sectors) * 512
-        run(["mkfs.ext4", "-q", "-F", "-d", str(tree), "-E", f"offset={offset}", str(path), f"{_PART // 1024}k"])
-    return path
-
-
-@pytest.fixture(scope="module")
-def wide_image(wide_disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wide-image")
-    Rescue(folder / "jobs").ok("backup", wide_disk, folder, "--name", "x", "--no-verify")
-    return folder / "x.img.zst"
 
 
 def _kill(command: subprocess.Popen[str], job: FolderJob, pid: int) -> None:
@@ -60,15 +32,6 @@ def _kill(command: subprocess.Popen[str], job: FolderJob, pid: int) -> None:
 def _went_on(job: FolderJob) -> bool:
     journal = job.folder / "events.jsonl"
     return journal.exists() and "Going on at" in journal.read_text()
-
-
-def _run_for(rescue: Rescue, command: subprocess.Popen[str], seconds: float) -> None:
-    """Let it run for a while, or to its end."""
-    job = rescue.job()
-    rescue.pid(job)
-    deadline = time.monotonic() + seconds
-    while job.alive() and time.monotonic() < deadline:
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("times", _TIMES)
@@ -83,8 +46,7 @@ def test_a_backup(rescue: Rescue, wide_disk: Path, wide_image: Path, tmp_path: P
     for _ in range(times):
         with disk.powered() as device, mounted_volatile(device, tmp_path / "store"):
             command = rescue.start(*backup)
-            _run_for(rescue, command, chance.uniform(0.3, 6))
-            job = rescue.job()
+            job = rescue.wait_until(chance.randrange(WIDE_USED))
             _kill(command, job, rescue.pid(job))
             disk.cut()
             output = command.communicate()
@@ -127,8 +89,7 @@ def test_a_restore(rescue: Rescue, image: Path, tmp_path: Path, times: int) -> N
     for _ in range(times):
         with disk.powered() as device:
             command = rescue.start("restore", image, device, "--yes", "--no-verify")
-            _run_for(rescue, command, chance.uniform(0.3, 8))
-            job = rescue.job()
+            job = rescue.wait_until(chance.randrange(DATA_SIZE))
             _kill(command, job, rescue.pid(job))
             disk.cut()
             command.communicate()
