@@ -165,3 +165,10 @@ def test_an_interrupted_backup_can_be_begun_anew() -> None:
 def test_another_name_leaves_the_interrupted_backup_alone() -> None:
     made = plan(replace(STORE, begun=(LEFT,)), BackupRequest(name="other", anew=True))
     assert not any("thrown away" in sentence for sentence in made.sentences)
+
+
+def test_what_others_began_is_left_alone() -> None:
+    """Of another disk, or locked with another passphrase: under the name that this backup would get."""
+    (capture, *_) = plan(replace(STORE, left=frozenset({NAME}))).steps
+    assert isinstance(capture, CaptureDisk)
+    assert capture.name == NAME.replace(".img.zst", "-2.img.zst")
