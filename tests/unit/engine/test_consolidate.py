@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -148,7 +149,7 @@ def test_pieces_cover_the_rows_and_copied_frames_are_where_they_belong(encryptio
         found = list(pieces(rows, header))
         flat = [row for piece in found for row in piece.rows]
         assert facts(flat) == facts(rows)
-        assert all(one.end == two.start for one, two in zip(flat, flat[1:], strict=False))
+        assert all(one.end == two.start for one, two in pairwise(flat))
         for piece in found:
             data = [row for row in piece.rows if row.kind == RowKind.DATA]
             if piece.frame is None:

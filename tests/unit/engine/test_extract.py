@@ -97,7 +97,8 @@ def _copy(tree: FakeTree, dest: Path, path: str = "", *, overwrite: bool = False
         if said is not None:
             said.append(message.text)
 
-    return extract(tree, [tree.entry(path)], dest, overwrite=overwrite, token=CancelToken(), progress=lambda _: None, notify=notify)
+    entries = [tree.entry(path)]
+    return extract(tree, entries, dest, overwrite=overwrite, token=CancelToken(), progress=lambda _: None, notify=notify)
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "/etc/passwd", "a/b", "../out2", "nul\0in it", "\ud800"])

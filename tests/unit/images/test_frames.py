@@ -131,5 +131,5 @@ def test_a_window_that_no_writer_asks_for(decoder: FrameDecoder, chain: Chain) -
     stored = head + block + checksum
     with pytest.raises(DamagedError, match="cannot be decompressed"):
         _decode(decoder, chain, _use(_SMALL, stored), stored)
-    modest = stored[:5] + bytes([(26 - 10) << 3]) + stored[6:]
+    modest = stored[:5] + bytes([(24 - 10) << 3]) + stored[6:]
     assert _decode(decoder, chain, _use(_SMALL, modest), modest) == _SMALL

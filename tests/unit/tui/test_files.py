@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from textual.strip import Strip
 
 from rescue.errors import UnsupportedError
 from rescue.filesystems.files.tree import Entry, Kind
@@ -228,7 +229,12 @@ async def test_a_hundred_thousand_files_are_only_drawn_where_they_are_seen(machi
         await files_open(person, machine)
         listing = person.app.screen.query_one(FileList)
         original = listing.render_line
-        listing.render_line = lambda y: (drawn.append(y), original(y))[1]  # type: ignore[method-assign]
+
+        def render_line(y: int) -> Strip:
+            drawn.append(y)
+            return original(y)
+
+        listing.render_line = render_line  # type: ignore[method-assign]
         await person.press("end")
         assert highlighted(person) == "f099999"
         assert "f099999" in person.screen()
