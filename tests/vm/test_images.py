@@ -26,7 +26,7 @@ _PLACES = ("small", "bad", "secret", "place", "cut")
 @pytest.mark.parametrize(
     "parts",
     [
-        pytest.param(_GUARDING, id="killed"),
+        pytest.param(_GUARDING, id="killed", marks=pytest.mark.long),
         pytest.param(_DAYS, id="days", marks=pytest.mark.long),
         pytest.param(_PLACES, id="places", marks=pytest.mark.long),
     ],
