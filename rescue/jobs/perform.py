@@ -1,4 +1,4 @@
-"""The steps of a plan, done by the engine."""
+"""The steps of a plan, done by the engine. What does a step is imported when the step begins: most plans need little of it."""
 
 from __future__ import annotations
 
@@ -7,32 +7,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from rescue.engine.capture import capture_disk
-from rescue.engine.compare import compare_with_disk
-from rescue.engine.convert import export_disk
-from rescue.engine.damage import damage_of
-from rescue.engine.deploy import Deployment
-from rescue.engine.making import Making
-from rescue.engine.mounting import prove_mounts
-from rescue.engine.salvage import begin_anew, forget
-from rescue.engine.verify import verify_image
 from rescue.errors import DamagedError, RescueError
 from rescue.images.chain import Chain
 from rescue.images.format import Kind
 from rescue.images.proofs import What, record_result
 from rescue.images.reader import ImageFile
 from rescue.images.secrets import NO_SECRETS, Secrets
-from rescue.jobs.checking import verify_store
-from rescue.jobs.consolidating import consolidate_image
-from rescue.jobs.destination import StoreDestination
 from rescue.jobs.execute import Facts
-from rescue.jobs.extracting import extract_files
 from rescue.jobs.guard import check_source, check_target
-from rescue.jobs.removing import remove_images
 from rescue.jobs.reporter import Reporter
-from rescue.jobs.salvaging import damage_facts, mend
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -55,6 +40,9 @@ from rescue.model.progress import CancelToken
 from rescue.stores.folder import FolderStore
 from rescue.system.blockfile import FileSource
 from rescue.system.joined import open_source
+
+if TYPE_CHECKING:
+    from rescue.engine.deploy import Deployment
 
 
 class EngineSteps:
@@ -85,12 +73,18 @@ class EngineSteps:
             case MountImage():
                 return self._mount(step, token, reporter)
             case ExportImage():
+                from rescue.engine.convert import export_disk
+
                 with Chain(step.image, self._secrets) as chain:
                     stored = export_disk(chain, Path(step.file), step.format, token=token, progress=reporter.progress)
                 return {"image": step.image, "exported": step.file, "format": step.format, "file_size": stored}
             case ExtractFiles():
+                from rescue.jobs.extracting import extract_files
+
                 return extract_files(step, self._secrets, token, reporter)
             case CompareDisk():
+                from rescue.engine.compare import compare_with_disk
+
                 same = compare_with_disk(step.image, step.disk, self._secrets, token=token, progress=reporter.progress)
                 return {"compared": step.disk.path, "compared_bytes": same.compared_bytes}
             case WipeTarget():
@@ -108,16 +102,28 @@ class EngineSteps:
                 proved = self._open(step.image, step.target).read_back(token, reporter.progress)
                 return {"read_back": True, "read_back_bytes": proved} | self._losses(step.target)
             case RemoveImages():
+                from rescue.jobs.removing import remove_images
+
                 return remove_images(step, self._secrets, token, reporter)
             case ConsolidateImage():
+                from rescue.jobs.consolidating import consolidate_image
+
                 return consolidate_image(step, self._secrets, token, reporter)
             case VerifyStore():
+                from rescue.jobs.checking import verify_store
+
                 return verify_store(step, self._secrets, token, reporter)
             case _:
                 assert_never(step)
 
     def _capture(self, step: CaptureDisk, token: CancelToken, reporter: Reporter) -> Facts:
+        from rescue.engine.capture import capture_disk
+        from rescue.engine.making import Making
+        from rescue.jobs.destination import StoreDestination
+
         if step.salvage and not step.begun:
+            from rescue.engine.salvage import begin_anew
+
             # What was won from the disk in an earlier state is not of this image.
             begin_anew(Path(step.salvage), step.source.who)
         with StoreDestination(FolderStore(step.store), step.name, step.split, anew=step.anew) as output:
@@ -143,6 +149,8 @@ class EngineSteps:
         }
 
     def _mend(self, step: MendImage, token: CancelToken, reporter: Reporter) -> Facts:
+        from rescue.jobs.salvaging import mend
+
         facts = mend(step, self._secrets, self._host, token, reporter)
         if not facts["won_bytes"]:
             self._not_made[f"{step.store}/{step.name}"] = f"{step.store}/{step.image}"
@@ -155,11 +163,15 @@ class EngineSteps:
 
     def _forget_salvaged(self) -> None:
         if self._salvaged:
+            from rescue.engine.salvage import forget
+
             with suppress(RescueError):
                 forget(Path(self._salvaged))
             self._salvaged = ""
 
     def _verify(self, step: VerifyImage, token: CancelToken, reporter: Reporter) -> Facts:
+        from rescue.engine.verify import verify_image
+
         if step.image in self._not_made:
             return {}
         if self._plan.kind in ("backup", "consolidate"):
@@ -178,6 +190,8 @@ class EngineSteps:
         return facts | {"bad_bytes": result.bad_bytes} if result.bad_bytes else facts
 
     def _mount(self, step: MountImage, token: CancelToken, reporter: Reporter) -> Facts:
+        from rescue.engine.mounting import prove_mounts
+
         image = self._not_made.get(step.image, step.image)
         with _recorded(image, "mounts"), Chain(image, self._secrets) as chain, ExitStack() as stack:
             source = stack.enter_context(FileSource(step.source.path)) if step.source else None
@@ -191,6 +205,8 @@ class EngineSteps:
 
     def _open(self, image: str, target: str) -> Deployment:
         if self._deployment is None:
+            from rescue.engine.deploy import Deployment
+
             salvage = any(isinstance(step, DeployImage) and step.salvage for step in self._plan.steps)
             self._deployment = Deployment(image, target, self._secrets, salvage=salvage)
         return self._deployment
@@ -199,6 +215,9 @@ class EngineSteps:
         """What the image could not give to the target, and whose that is: told by what is on the target now."""
         if self._deployment is None or not self._deployment.lost:
             return {}
+        from rescue.engine.damage import damage_of
+        from rescue.jobs.salvaging import damage_facts
+
         lost = self._deployment.lost
         with FileSource(target) as source:
             found = damage_of(source, self._deployment.volumes, lost)

@@ -18,15 +18,11 @@ from rescue.devices.open import resolve
 from rescue.devices.protection import protections
 from rescue.devices.udev import list_disks, watch
 from rescue.devices.usage import stands_on
-from rescue.engine.damage import damage_of
-from rescue.engine.lineage import Lineages
-from rescue.engine.mending import missing_of
 from rescue.engine.survey import survey_disk
 from rescue.errors import DamagedError, RefusedError, RescueError, UsageError
 from rescue.images.begun import read_header
 from rescue.images.chain import open_chain
 from rescue.images.secrets import NO_SECRETS, Secrets
-from rescue.images.view import ImageView
 from rescue.jobs.folder import jobs_root
 from rescue.jobs.job import list_jobs
 from rescue.jobs.start import start
@@ -43,7 +39,6 @@ from rescue.planning.restore import plan_restore
 from rescue.planning.retention import PruneRequest
 from rescue.planning.verify import plan_verify, plan_verify_store
 from rescue.services.begun import interrupted
-from rescue.services.files import open_browser, plan_from_files
 from rescue.services.interfaces import FileBrowser, Job
 from rescue.services.library import list_images
 from rescue.services.places import MountedPlace, filesystem_of, find_places
@@ -149,6 +144,11 @@ class LocalMachine:
         lacks = image.bad_bytes or (image.problem and image.disk and image.problem_exit_code == DamagedError.exit_code)
         if image.damage or not lacks:
             return image
+        # These read files in file systems, which few commands need: they are imported when they are.
+        from rescue.engine.damage import damage_of
+        from rescue.engine.mending import missing_of
+        from rescue.images.view import ImageView
+
         with open_chain(image.path, self._secrets, incomplete=True) as chain:
             found = damage_of(ImageView(chain), chain.manifest.volumes, missing_of(chain), seconds=_DAMAGE_SECONDS)
         return replace(image, damage=found)
@@ -176,6 +176,8 @@ class LocalMachine:
 
     def plan_prune(self, folder: str, request: PruneRequest) -> Plan:
         """See Machine."""
+        from rescue.engine.lineage import Lineages
+
         store = FolderStore(local_path(folder))
         store.check_writable()
         state = StoreState(
@@ -207,10 +209,14 @@ class LocalMachine:
 
     def open_files(self, source: ImageSummary | DiskSurvey, partition: int) -> AbstractContextManager[FileBrowser]:
         """See Machine."""
+        from rescue.services.files import open_browser
+
         return open_browser(source, partition, self._secrets)
 
     def plan_extract(self, source: ImageSummary | DiskSurvey, partition: int, request: ExtractRequest) -> Plan:
         """See Machine."""
+        from rescue.services.files import plan_from_files
+
         return plan_from_files(source, partition, request, self._kernel, self._secrets)
 
     def start(self, plan: Plan) -> Job:
