@@ -92,6 +92,7 @@ class FilesScreen(RescueScreen):
         self._token = CancelToken()  # of the search
         self._wanted = 0  # number of the folder that was asked for last
         self._found = 0
+        self._untold = ""  # what is to be said of these files, until it was
 
     def heading(self) -> str:
         """What is looked into."""
@@ -137,9 +138,7 @@ class FilesScreen(RescueScreen):
 
     def _begin(self) -> None:
         assert self._opened is not None
-        if self._opened.browser.notes:
-            notes = "\n\n".join(shown(note) for note in self._opened.browser.notes)
-            self.rescue.push_screen(Notice("To know about these files", notes, bad=False))
+        self._untold = "\n\n".join(shown(note) for note in self._opened.browser.notes)
         self._go(self._opened.root)
 
     def failed(self, error: RescueError) -> None:
@@ -167,8 +166,15 @@ class FilesScreen(RescueScreen):
         def read(listing: Listing) -> None:
             if number == self._wanted:
                 self._show_folder(folder, listing, at)
+                self._tell_notes()
 
         self.in_thread(lambda: browser.children(folder), read)
+
+    def _tell_notes(self) -> None:
+        """Once, over the first folder."""
+        notes, self._untold = self._untold, ""
+        if notes:
+            self.rescue.push_screen(Notice("To know about these files", notes, bad=False))
 
     @property
     def _browser(self) -> FileBrowser | None:
@@ -182,6 +188,7 @@ class FilesScreen(RescueScreen):
             self._say("" if listing.entries else "This folder is empty.")
         self._draw_where()
         self._list.show(listing.entries, self._marked, at=at)
+        self._draw_details(self._list.highlighted, "")
 
     @property
     def _list(self) -> FileList:
