@@ -76,7 +76,7 @@ def read_proof(image: str | Path, fingerprint: str) -> Proof:
 def record_result(image: str | Path, fingerprint: str, what: What, good: bool, when: str) -> bool:
     """Write down what was found, whole or not at all; whether that was possible (the folder may be read-only)."""
     path = proof_path(image)
-    draft = path.with_name(path.name + ".new")
+    draft = path.with_name(f".{path.name}.new")  # a name with a dot is no object of the store
     try:
         with draft.open("wb") as file:
             file.write(msgspec.json.encode(read_proof(image, fingerprint).with_result(what, good, when)))

@@ -98,3 +98,8 @@ class ImageSummary:
     parent: str = ""  # UUID of the image that it was made upon
     problem: str = ""
     problem_exit_code: int = 0
+
+    @property
+    def order(self) -> tuple[str, int, str]:
+        """Older ones first. Of two that were made in the same second, the one that needs the other is the newer."""
+        return self.created, len(self.chain), self.name

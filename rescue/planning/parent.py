@@ -53,7 +53,7 @@ def choose_parent(
     if request.kind == "differential":
         # Upon the newest full image; what a differential points into is that alone.
         whole = [image for image in whole if image.kind == "full"]
-    newest = max(whole, key=lambda image: (image.created, image.name), default=None)
+    newest = max(whole, key=lambda image: image.order, default=None)
     if newest is not None:
         return request.kind or "incremental", newest
     if request.kind or request.parent:

@@ -113,7 +113,7 @@ def _needing_such(aside: dict[str, str], lineages: Sequence[Lineage]) -> None:
 def _series(images: Sequence[ImageSummary]) -> dict[tuple[object, ...], list[ImageSummary]]:
     """The images by the disk that they are of, newest first. Disks with copied identifiers are told apart by their serials."""
     found: dict[tuple[object, ...], list[ImageSummary]] = {}
-    for image in sorted(images, key=lambda image: (image.created, image.name), reverse=True):
+    for image in sorted(images, key=lambda image: image.order, reverse=True):
         disk, layout = image.disk, image.layout
         assert disk is not None
         assert layout is not None

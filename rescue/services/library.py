@@ -38,7 +38,7 @@ def list_images(store: FolderStore, secrets: Secrets = NO_SECRETS) -> list[Image
             found.append(summary)
     found = _with_chains_checked(found)
     found += [_clonezilla(path.parent) for path in sorted(store.folder.glob("*/clonezilla-img"))]
-    return sorted(found, key=lambda image: (image.created, image.name), reverse=True)
+    return sorted(found, key=lambda image: image.order, reverse=True)
 
 
 def _created(header: Header | None) -> int:

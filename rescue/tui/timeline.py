@@ -33,7 +33,7 @@ class Timeline:
         """Sort what a place holds."""
         groups: dict[tuple[str, ...], list[ImageSummary]] = {}
         others = []
-        for image in sorted(images, key=lambda image: (image.created, image.name), reverse=True):
+        for image in sorted(images, key=lambda image: image.order, reverse=True):
             if image.locked:
                 groups.setdefault((), []).append(image)
             elif image.disk is None:

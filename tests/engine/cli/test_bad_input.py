@@ -258,7 +258,7 @@ def test_two_backups_to_one_name_at_once(rescue: Rescue, disk: Path, dest: Path)
     assert "right now" in second.err or "exists already" in second.err
     assert sorted(p.name for p in dest.iterdir()) == ["x.img.zst", "x.img.zst.proof.json"]
     rescue.ok("verify", dest / "x.img.zst")
-    result = rescue("backup", disk, dest, "--name", "x")
+    result = rescue("backup", disk, dest, "--name", "x", "--kind", "full")
     assert result.code == 3
     assert "exists already" in result.err
 

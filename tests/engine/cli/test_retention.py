@@ -282,7 +282,7 @@ def test_without_the_passphrase(rescue: Rescue, history: tuple[str, Path], store
         assert result.code == 5
         assert result.out.count(": locked.") == _DAYS
         said = rescue.ok("prune", store, "--keep-last", "1", "--yes")
-        assert "was not opened" in said.err.replace("\n  ", "")
+        assert "was not opened" in " ".join(said.err.split())
         assert _names(store) == before
         assert rescue("consolidate", store / "d9.rimg", store).code == 5
 
