@@ -123,9 +123,8 @@ def _attach_nbd(socket: Path, stack: ExitStack) -> str:
             if not _is_attached(block) and not _size(block):
                 node = f"/dev/{block.name}"
                 # By ioctl the connection lives in the client and ends with it, also when we are killed. One that was made
-                # by netlink would stay with a device that answers nothing. No time limit: a slow machine is no broken image,
-                # and when the server is gone the connection is too.
-                command = ["nbd-client", "-nonetlink", "-nofork", "-unix", str(socket), node, "-name", ""]
+                # by netlink would stay with a device that answers nothing.
+                command = ["nbd-client", "-nonetlink", "-nofork", "-unix", str(socket), node, "-name", "", "-timeout", "60"]
                 stack.enter_context(running(command, partial(_shows, block)))
                 return node
     return ""
