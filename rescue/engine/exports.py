@@ -88,12 +88,13 @@ class Export:
 
     @contextmanager
     def as_device(self, socket: Path, size: int) -> Iterator[str]:
-        """What is on ``socket`` as a writable block device: by the kernel's nbd where there is one, else a loop device.
+        """What is on ``socket`` as a writable block device: by a loop device over FUSE, else the kernel's nbd.
 
         Needs root. Raises ProgramError.
         """
         with ExitStack() as stack:
-            node = _attach_nbd(socket, stack) if _kernel_has_nbd() else ""
+            # The kernel's nbd was seen to wait for ever for an answer, in a slow virtual machine.
+            node = "" if have("nbdfuse") or not _kernel_has_nbd() else _attach_nbd(socket, stack)
             if not node:
                 file = stack.enter_context(self.as_file(socket))
                 node = stack.enter_context(loop_device(str(file), offset=0, size=size, writable=True))
