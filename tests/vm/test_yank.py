@@ -39,8 +39,7 @@ def test_target_goes_away(bus: Bus, iso: Path, artifacts: Path, disks: Path) -> 
     with booted(spec, artifacts, shell_is_there) as machine, evidence_kept(machine):
         shell = machine.shell
         shell.run("mkdir -p /run/images && mount -o ro /dev/disk/by-label/BACKUPS /run/images")
-        image = shell.run("ls /run/images/debian*").text.strip()
-        command = f"rescue restore {image} serial:{_TARGET} --yes --progress json"
+        command = f"rescue restore /run/images/debian.img.zst serial:{_TARGET} --yes --progress json"
         shell.run(f"({command} >/run/out 2>/run/err; echo $? >/run/code) >/dev/null 2>&1 &")
         sectors = f"awk '{{print $7}}' $(readlink -f /sys/class/block/$(basename $(readlink -f {_device()})))/stat"
         written = 0
