@@ -269,7 +269,7 @@ class Capture:
         buffer = self._buffers.lend()
         try:
             chunks = self._chunks_of(stretch, buffer)
-            if all(chunk.kind is not RowKind.DATA or chunk.known for chunk in chunks):
+            if not any(chunk.is_new for chunk in chunks):
                 return _Packed(stretch, b"", chunks)
             length = stretch.end - stretch.start if self._is_plain else gather_new(chunks, buffer)
             return _Packed(stretch, self._effort.compress(buffer[:length]), chunks)
@@ -304,7 +304,7 @@ class Capture:
             if digest == self._zeros(end - start):
                 chunks.append(Chunk(stretch.region.zero_kind, end - start))
             else:
-                known = self._known.find(digest, end - start) if self._known else None
+                known = self._known.find(digest, end - start) if self._known else b""
                 chunks.append(Chunk(RowKind.DATA, end - start, digest, known))
         return chunks
 
@@ -319,7 +319,7 @@ def gather_new(chunks: list[Chunk], buffer: memoryview) -> int:
     """Move the chunks that are to be stored together at the start of the buffer; the bytes that they take there."""
     position = gathered = 0
     for chunk in chunks:
-        if chunk.kind is RowKind.DATA and chunk.known is None:
+        if chunk.is_new:
             if gathered != position:
                 buffer[gathered : gathered + chunk.length] = buffer[position : position + chunk.length]
             gathered += chunk.length

@@ -29,6 +29,7 @@ from rescue.images.format import Kind, Row, RowKind
 from rescue.images.known import members_of
 from rescue.images.manifest import RawTable, Statistics
 from rescue.images.secrets import NO_SECRETS, Secrets
+from rescue.images.segment import pack_row
 from rescue.images.view import ImageView
 from rescue.images.writer import Chunk, ImageWriter
 from rescue.model.disk import Disk
@@ -193,7 +194,7 @@ def write_mended(
 def _kept(row: Row) -> Chunk:
     """What the image below knows: its files are numbered one further here."""
     if row.kind == RowKind.DATA:
-        return Chunk(RowKind.DATA, row.length, row.hash, row._replace(file=row.file + 1))
+        return Chunk(RowKind.DATA, row.length, row.hash, pack_row(row._replace(file=row.file + 1)))
     return Chunk(RowKind(row.kind), row.length)
 
 

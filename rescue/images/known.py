@@ -9,13 +9,15 @@ from typing import Final
 
 from rescue.errors import FormatError, RefusedError
 from rescue.images.chain import Chain
-from rescue.images.format import MAX_FILES, Kind, Row
+from rescue.images.format import MAX_FILES, Kind
 from rescue.images.manifest import ChainMember
-from rescue.images.segment import ROW_SIZE, data_flags, unpack_row
+from rescue.images.segment import ROW_SIZE, data_flags
 from rescue.units import MIB
 
 _EMPTY: Final = 0xFFFFFFFF
 _HASHES: Final = struct.Struct("<2xH28x32s")  # of a row: its file, its hash
+_SIZES: Final = struct.Struct("<8xQ12xI")  # of a row: its length, the bytes of content of its frame
+_FILE: Final = struct.Struct("<2xH")
 # 576 MiB of rows: more than a disk of any size has chunks (docs/image-format.md, section 9), unless its image was made to
 # take memory. What is beyond it is stored again.
 MAX_KNOWN: Final = 9 << 20
@@ -76,19 +78,22 @@ class KnownChunks:
             else:
                 table[slot] = number
 
-    def find(self, digest: bytes, length: int) -> Row | None:
-        """The row of a chunk of this hash and length. Its file number is that in ``members``, its start means nothing."""
+    def find(self, digest: bytes, length: int) -> bytes:
+        """The packed row of a chunk of this hash and length, with its file number in ``members``; empty if there is none."""
         slot = hash(digest) & self._mask
         while (number := self._table[slot]) != _EMPTY:
             start = number * ROW_SIZE
             if self._rows[start + 32 : start + ROW_SIZE] == digest:
-                row = unpack_row(self._rows, start)
+                known, content = _SIZES.unpack_from(self._rows, start)
                 # Equal hashes of other lengths are a lie of that image; its bytes would not be found right.
-                if row.length != length or row.frame_content > FRAME_LIMIT:
-                    return None
-                return row._replace(file=row.file + self._shift)
+                if known != length or content > FRAME_LIMIT:
+                    return b""
+                row = self._rows[start : start + ROW_SIZE]
+                if self._shift:
+                    row[2:4] = (_FILE.unpack_from(row)[0] + self._shift).to_bytes(2, "little")
+                return bytes(row)
             slot = (slot + 1) & self._mask
-        return None
+        return b""
 
 
 def members_of(chain: Chain) -> tuple[ChainMember, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -17,6 +18,7 @@ from rescue.images.format import HASH_SIZE, MAX_ROWS, TAG_SEGMENT, Header, Row, 
 
 _SEGMENT = struct.Struct("<8s16sIIQQQ")
 _ROW = struct.Struct("<BBHIQQII32s")
+_NO_HASH: Final = bytes(HASH_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,18 @@ ROW_SIZE: Final = _ROW.size
 
 def pack_row(row: Row) -> bytes:
     """A row as it is in a segment; where it is on the disk is implied there."""
-    return _ROW.pack(
-        row.kind, 0, row.file, row.in_frame, row.length, row.frame_offset, row.frame_length, row.frame_content, row.hash
-    )
+    kind, _, length, file, in_frame, *frame = row
+    return _ROW.pack(kind, 0, file, in_frame, length, *frame)
+
+
+def pack_own(in_frame: int, length: int, frame_offset: int, frame_length: int, frame_content: int, digest: bytes) -> bytes:
+    """The same of a chunk in a frame of the image itself."""
+    return _ROW.pack(RowKind.DATA, 0, 0, in_frame, length, frame_offset, frame_length, frame_content, digest)
+
+
+def pack_gap(kind: RowKind, length: int) -> bytes:
+    """The same of a row without data."""
+    return _ROW.pack(kind, 0, 0, 0, length, 0, 0, 0, _NO_HASH)
 
 
 def unpack_row(table: bytes | bytearray, offset: int) -> Row:
@@ -47,10 +58,13 @@ def unpack_row(table: bytes | bytearray, offset: int) -> Row:
     return Row(kind, 0, length, file, in_frame, frame_offset, frame_length, content, digest)
 
 
-def pack_segment(uuid: bytes, number: int, rows: list[Row], previous: int = 0) -> bytes:
-    """The payload of a segment; its last 32 bytes are its hash. ``previous`` is the offset of the frame of the one before it."""
-    table = b"".join(map(pack_row, rows))
-    head = _SEGMENT.pack(TAG_SEGMENT, uuid, number, len(rows), rows[0].start, rows[-1].end, previous)
+def pack_segment(uuid: bytes, number: int, table: bytes | bytearray, start: int, end: int, previous: int = 0) -> bytes:
+    """The payload of a segment; its last 32 bytes are its hash.
+
+    ``table`` is its packed rows, for the bytes of the disk from ``start`` to ``end``; ``previous`` is the offset of the frame
+    of the segment before it.
+    """
+    head = _SEGMENT.pack(TAG_SEGMENT, uuid, number, len(table) // ROW_SIZE, start, end, previous)
     body = head + zstandard.ZstdCompressor(level=3, write_content_size=True).compress(table)
     return body + blake3(body).digest()
 
@@ -94,12 +108,35 @@ def segment_table(payload: bytes, header: Header, number: int, entry: SegmentEnt
 
 # The tables are checked a column at a time, for all rows at once: an index has millions of them. The columns are read in the
 # byte order of the machine, which is that of the format on all that this program runs on.
+_KINDS: Final = tuple(RowKind)
 _IS_DATA: Final = bytes(kind == RowKind.DATA for kind in range(256))
 
 
-def data_flags(table: bytes) -> bytes:
+def data_flags(table: bytes | bytearray) -> bytes | bytearray:
     """A byte for each row: 1 for DATA, else 0."""
     return table[::ROW_SIZE].translate(_IS_DATA)
+
+
+class Tally(NamedTuple):
+    """Bytes of the disk in a table of rows: those of each kind, those of the data in each file; and the number of chunks."""
+
+    kinds: Counter[RowKind]
+    files: Counter[int]
+    chunks: int
+
+
+def tally(table: bytes | bytearray) -> Tally:
+    """Count a table of rows."""
+    with memoryview(table) as view, view.cast("Q") as words, view.cast("H") as halves:
+        lengths, files = words[1::8].tolist(), halves[1::32].tolist()
+    kinds: Counter[RowKind] = Counter()
+    of_files: Counter[int] = Counter()
+    data = data_flags(table)
+    for kind, length in zip(table[::ROW_SIZE], lengths, strict=True):
+        kinds[_KINDS[kind]] += length
+    for file, length in zip(compress(files, data), compress(lengths, data), strict=True):
+        of_files[file] += length
+    return Tally(kinds, of_files, sum(data))
 
 
 def _is_possible(table: bytes, header: Header) -> bool:

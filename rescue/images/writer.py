@@ -17,7 +17,6 @@ from rescue.images.format import (
     MAX_ZERO_FRAME,
     SKIPPABLE_HEAD,
     Header,
-    Row,
     RowKind,
     SeekEntry,
     Trailer,
@@ -28,7 +27,7 @@ from rescue.images.format import (
 )
 from rescue.images.frames import FrameUse, segment_uses
 from rescue.images.manifest import Manifest, Statistics
-from rescue.images.segment import SegmentEntry, pack_segment
+from rescue.images.segment import ROW_SIZE, SegmentEntry, pack_gap, pack_own, pack_row, pack_segment, tally
 from rescue.images.walk import SegmentWalk
 from rescue.units import GIB
 
@@ -45,15 +44,21 @@ class Output(Protocol):
 
 
 class Chunk(NamedTuple):
-    """The next bytes of the disk. ``hash`` is empty unless ``kind`` is DATA; ``known`` is the row of an equal chunk of the chain.
+    """The next bytes of the disk. ``hash`` is empty unless ``kind`` is DATA.
 
-    The file number of ``known`` is that of this image's chain.
+    ``known`` is the packed row of an equal chunk of the chain, with the file's number in this image's chain; empty if there is
+    none.
     """
 
     kind: RowKind
     length: int
     hash: bytes = b""
-    known: Row | None = None
+    known: bytes = b""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether its bytes have to be stored in this image."""
+        return self.kind is RowKind.DATA and not self.known
 
 
 class ImageWriter:
@@ -81,10 +86,12 @@ class ImageWriter:
         self._offset = 0  # in the file
         self._disk = 0  # everything below is described by rows
         self._zeros = 0  # bytes of zeros that were described but not yet written
-        self._rows: list[Row] = []
+        self._table = bytearray()  # the packed rows of the segment at hand
+        self._segment_start = 0  # on the disk
+        self._gap: tuple[RowKind, int] | None = None  # the last row of it, while it may still become longer
         self._segments: list[SegmentEntry] = []
         self._seek: list[SeekEntry] = []
-        self._counts = dict.fromkeys(RowKind, 0)
+        self._counts: Counter[RowKind] = Counter()  # bytes of the segments that are written
         self._from_file: Counter[int] = Counter()  # bytes of data by the file that they are in
         self._chunks = 0
         self._frames = 0
@@ -110,12 +117,8 @@ class ImageWriter:
                     self._count(piece.stored, piece.content, zero_checksum(piece.content))
                 self._frames += piece.use is not None
                 self._stored += piece.stored if piece.use else 0
-            for row in rows:
-                self._counts[RowKind(row.kind)] += row.length
-                if row.kind == RowKind.DATA:
-                    self._chunks += 1
-                    self._from_file[row.file] += row.length
-            self._disk = entry.end
+            self._tally(b"".join(map(pack_row, rows)))
+            self._disk = self._segment_start = entry.end
             self._segments.append(entry)
             self._count(SKIPPABLE_HEAD.size + entry.length)
             walk.skip(SKIPPABLE_HEAD.size + entry.length)
@@ -132,43 +135,38 @@ class ImageWriter:
 
     @property
     def bad_bytes(self) -> int:
-        """Bytes of the disk so far that are not known."""
+        """Bytes of the disk that are not known, of the segments that are written: all of them, when it is finished."""
         return self._counts[RowKind.BAD]
 
     def add(self, chunks: Iterable[Chunk], stored: bytes | bytearray | memoryview = b"") -> None:
         """Describe the next bytes of the disk, and append the frame that holds what is new of them, if anything is."""
         chunks = tuple(chunks)
+        plain = self._plain
         offset = content = inside = 0
         if stored:
             self._flush_zeros()
             offset = self._offset
             checksum = int.from_bytes(stored[-4:], "little")
             stored = self._cipher.seal_frame(stored, offset)
-            content = sum(chunk.length for chunk in chunks if self._is_in_frame(chunk))
+            content = sum(chunk.length for chunk in chunks if plain or chunk.is_new)
             # To a stock decoder, a sealed frame is one to skip.
             self._append(stored, *(() if self._header.encryption else (content, checksum)))
             self._frames += 1
             self._stored += len(stored)
-        elif self._plain:
+        elif plain:
             self._zeros += sum(chunk.length for chunk in chunks)
-        for chunk in chunks:
-            if chunk.kind is not RowKind.DATA:
-                self._add_row(chunk.kind, chunk.length)
+        frame_length = len(stored)
+        for kind, length, digest, known in chunks:
+            if known:
+                self._add_row(known)
+            elif kind is RowKind.DATA:
+                self._add_row(pack_own(inside, length, offset, frame_length, content, digest))
+                inside += length
             else:
-                row = chunk.known or Row(chunk.kind, 0, chunk.length, 0, inside, offset, len(stored), content, chunk.hash)
-                self._rows.append(row._replace(start=self._disk))
-                self._from_file[row.file] += chunk.length
-                self._advance(RowKind.DATA, chunk.length)
-            inside += chunk.length if self._is_in_frame(chunk) else 0
+                self._add_gap(kind, length)
+                inside += length if plain else 0
+            self._disk += length
         self._maybe_end_segment()
-
-    def _is_in_frame(self, chunk: Chunk) -> bool:
-        return self._plain or (chunk.kind is RowKind.DATA and chunk.known is None)
-
-    def _advance(self, kind: RowKind, length: int) -> None:
-        self._counts[kind] += length
-        self._disk += length
-        self._chunks += kind is RowKind.DATA
 
     def finish(self, manifest: Manifest) -> str:
         """Write segment, manifest, trailer and seek table; return the fingerprint (hex).
@@ -210,13 +208,28 @@ class ImageWriter:
     def _append_skippable(self, payload: bytes) -> None:
         self._append(skippable(payload))
 
-    def _add_row(self, kind: RowKind, length: int) -> None:
-        last = self._rows[-1] if self._rows else None
-        if last is not None and last.kind == kind:
-            self._rows[-1] = Row(kind, last.start, last.length + length)
+    def _add_row(self, row: bytes) -> None:
+        if self._gap:
+            self._end_gap()
+        self._table += row
+
+    def _add_gap(self, kind: RowKind, length: int) -> None:
+        if self._gap and self._gap[0] is kind:
+            length += self._gap[1]
         else:
-            self._rows.append(Row(kind, self._disk, length))
-        self._advance(kind, length)
+            self._end_gap()
+        self._gap = (kind, length)
+
+    def _end_gap(self) -> None:
+        if self._gap:
+            self._table += pack_gap(*self._gap)
+            self._gap = None
+
+    def _tally(self, table: bytes | bytearray) -> None:
+        kinds, files, chunks = tally(table)
+        self._counts.update(kinds)
+        self._from_file.update(files)
+        self._chunks += chunks
 
     def _flush_zeros(self) -> None:
         while self._zeros:
@@ -225,20 +238,23 @@ class ImageWriter:
             self._zeros -= length
 
     def _maybe_end_segment(self) -> None:
-        if self._rows and (self._disk - self._rows[0].start >= _SEGMENT_SPAN or len(self._rows) >= _SEGMENT_ROWS):
+        if self._disk - self._segment_start >= _SEGMENT_SPAN or len(self._table) >= _SEGMENT_ROWS * ROW_SIZE:
             self._end_segment()
 
     def _end_segment(self) -> None:
         self._flush_zeros()
-        if not self._rows:
+        self._end_gap()
+        if not self._table:
             return
-        assert len(self._rows) <= MAX_ROWS
+        assert len(self._table) <= MAX_ROWS * ROW_SIZE
         number = len(self._segments)
         previous = self._segments[-1].offset if self._segments else 0
-        plain = pack_segment(self._header.uuid, number, self._rows, previous)
+        start, end = self._segment_start, self._disk
+        plain = pack_segment(self._header.uuid, number, self._table, start, end, previous)
         payload = self._cipher.seal_meta(plain, SealedKind.SEGMENT, self._offset, number)
-        start, end = self._rows[0].start, self._rows[-1].end
-        entry = SegmentEntry(self._offset, len(payload), start, end, len(self._rows), plain[-32:].hex())
+        entry = SegmentEntry(self._offset, len(payload), start, end, len(self._table) // ROW_SIZE, plain[-32:].hex())
         self._segments.append(entry)
         self._append_skippable(payload)
-        self._rows = []
+        self._tally(self._table)
+        self._table = bytearray()
+        self._segment_start = end

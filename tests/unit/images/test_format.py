@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rescue.errors import DamagedError, FormatError, RescueError, UnsupportedError
 from rescue.images.format import MAX_ZERO_FRAME, Header, Row, RowKind, Trailer, chunk_size_for, zero_frame
-from rescue.images.segment import SegmentEntry, pack_segment, unpack_segment
+from rescue.images.segment import SegmentEntry, pack_row, pack_segment, unpack_segment
 from rescue.units import GIB, KIB, MIB, TIB
 
 HEADER = Header(uuid=bytes(range(16)), disk_size=64 * MIB, created=1_700_000_000, chunk_size=256 * KIB, frame_limit=8 * MIB)
@@ -92,6 +92,10 @@ def _rows(kinds: list[tuple[RowKind, int]]) -> list[Row]:
     return rows
 
 
+def _segment(number: int, rows: list[Row]) -> bytes:
+    return pack_segment(HEADER.uuid, number, b"".join(map(pack_row, rows)), rows[0].start, rows[-1].end)
+
+
 def _entry(payload: bytes, rows: list[Row]) -> SegmentEntry:
     return SegmentEntry(0, len(payload), 0, rows[-1].end, len(rows), payload[-32:].hex())
 
@@ -99,7 +103,7 @@ def _entry(payload: bytes, rows: list[Row]) -> SegmentEntry:
 @given(st.lists(ROW, min_size=1, max_size=30))
 def test_segment_round_trip(kinds: list[tuple[RowKind, int]]) -> None:
     rows = _rows(kinds)
-    payload = pack_segment(HEADER.uuid, 3, rows)
+    payload = _segment(3, rows)
     assert list(unpack_segment(payload, HEADER, 3, _entry(payload, rows))) == rows
 
 
@@ -115,6 +119,6 @@ def test_segment_round_trip(kinds: list[tuple[RowKind, int]]) -> None:
     ],
 )
 def test_rows_with_impossible_numbers_are_refused(bad: Row) -> None:
-    payload = pack_segment(HEADER.uuid, 0, [bad])
+    payload = _segment(0, [bad])
     with pytest.raises(RescueError):
         list(unpack_segment(payload, HEADER, 0, _entry(payload, [bad])))

@@ -19,7 +19,7 @@ from rescue.engine.verify import verify_image
 from rescue.errors import RescueError
 from rescue.images.format import TAG_MANIFEST, Row, SeekEntry, Trailer, pack_seek_table, skippable
 from rescue.images.reader import ImageReader
-from rescue.images.segment import pack_segment
+from rescue.images.segment import pack_row, pack_segment
 from rescue.model.progress import CancelToken
 from rescue.units import MIB
 from tests.unit.images.disks import small_disk, write_image
@@ -47,7 +47,9 @@ def _forge(
     with ImageReader(good) as reader:
         (entry,) = reader.manifest.segments
         data = good.read_bytes()[: entry.offset]
-        segment = pack_segment(reader.header.uuid, 0, rows(list(reader.rows())))
+        changed = rows(list(reader.rows()))
+        table = b"".join(map(pack_row, changed))
+        segment = pack_segment(reader.header.uuid, 0, table, changed[0].start, changed[-1].end)
         document: Json = msgspec.json.decode(msgspec.json.encode(reader.manifest))
         document["segments"][0] |= {"length": len(segment), "hash": segment[-32:].hex()}
         count, start, end = (int.from_bytes(segment[a:b], "little") for a, b in ((28, 32), (32, 40), (40, 48)))
