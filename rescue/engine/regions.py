@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -46,6 +47,19 @@ class Stretch(NamedTuple):
         """Whether what is read first of its region is in it: of a file system, what says in which state it is."""
         first = next(iter(self.region.allocated), None)
         return first is not None and self.start <= first.start < self.end
+
+    def parts(self, size: int) -> Iterator[Stretch]:
+        """The same, cut into pieces of ``size`` bytes and a rest."""
+        extents = deque(self.extents)
+        for start in range(self.start, self.end, size):
+            end = min(start + size, self.end)
+            inside: list[Extent] = []
+            while extents and extents[0].start < end:
+                extent = extents.popleft()
+                inside.append(Extent(extent.start, min(extent.end, end)))
+                if extent.end > end:
+                    extents.appendleft(Extent(end, extent.end))
+            yield Stretch(start, end, self.region, tuple(inside))
 
 
 def tail_of(layout: Layout) -> Extent:

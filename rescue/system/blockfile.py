@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import stat
 import struct
@@ -149,6 +150,11 @@ class FileSource(_OpenFile):
                     len(buffer) - done,
                 )
             done += got
+
+    def is_cached(self, start: int, end: int) -> bool:
+        """Whether a stretch is likely to be in the page cache: its first and its last page are."""
+        page = memoryview(bytearray(min(mmap.PAGESIZE, end - start)))
+        return self._cached and all(self._from_cache(page, at) == len(page) for at in (start, end - len(page)))
 
     def _from_cache(self, buffer: memoryview, offset: int) -> int:
         """Copy what the page cache holds, without waiting for the medium; how many bytes at the start of ``buffer`` it was."""
