@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import assert_never
 
 from rescue.errors import RescueError
+from rescue.jobs.edit_words import after_wipe
+from rescue.model.edit import EraseExtents, ProveErased, SanitizeDisk
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -66,6 +68,8 @@ def aftermath(plan: Plan, step: Step) -> str:
             )
         case ReadBack():
             return f"{step.target} was written completely, but it is not proved. Run the same command again to be sure."
+        case EraseExtents() | ProveErased() | SanitizeDisk():
+            return after_wipe(step)
         case _:
             assert_never(step)
 

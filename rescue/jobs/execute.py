@@ -10,8 +10,10 @@ from typing import Protocol, TypeAlias, assert_never
 
 from rescue.errors import CancelledError, RescueError
 from rescue.jobs.aftermath import aftermath, nothing_done
+from rescue.jobs.edit_words import wiped_words
 from rescue.jobs.losses import incomplete, mended_words, unread_words
 from rescue.jobs.reporter import Reporter
+from rescue.model.edit import EraseExtents, ProveErased, SanitizeDisk
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -179,6 +181,8 @@ def _done(plan: Plan, facts: Facts) -> str:
             case ReadBack():
                 what = "What was written" if facts.get("missing_bytes") else "Everything"
                 said.append(f"{what} was read back from the disk and is right.")
+            case EraseExtents() | ProveErased() | SanitizeDisk():
+                said.append(wiped_words(step, facts))
             case _:
                 assert_never(step)
     return " ".join(dict.fromkeys(said))

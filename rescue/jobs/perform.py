@@ -18,6 +18,7 @@ from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.jobs.execute import Facts
 from rescue.jobs.guard import check_source, check_target
 from rescue.jobs.reporter import Reporter
+from rescue.model.edit import EraseExtents, ProveErased, SanitizeDisk
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -113,6 +114,10 @@ class EngineSteps:
                 from rescue.jobs.checking import verify_store
 
                 return verify_store(step, self._secrets, token, reporter)
+            case EraseExtents() | ProveErased() | SanitizeDisk():
+                from rescue.jobs.wiping import perform_wipe
+
+                return perform_wipe(step, self._plan, token, reporter)
             case _:
                 assert_never(step)
 

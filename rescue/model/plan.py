@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from rescue.model.disk import Disk, Fingerprint
+from rescue.model.edit import EditStep
 from rescue.model.volume import Volume
 
 ImageKind: TypeAlias = Literal["full", "incremental", "differential"]
@@ -189,6 +190,7 @@ Step: TypeAlias = (
     | RemoveImages
     | ConsolidateImage
     | VerifyStore
+    | EditStep
 )
 
 
@@ -199,7 +201,7 @@ class Plan(msgspec.Struct, frozen=True):
     ``command`` is the equivalent command line. ``fingerprint`` is of the disk that will be written to, if any.
     """
 
-    kind: Literal["backup", "restore", "verify", "export", "extract", "prune", "consolidate"]
+    kind: Literal["backup", "restore", "verify", "export", "extract", "prune", "consolidate", "wipe"]
     steps: tuple[Step, ...]
     sentences: tuple[str, ...]
     losses: tuple[str, ...] = ()

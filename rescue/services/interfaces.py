@@ -15,6 +15,7 @@ from rescue.model.progress import CancelToken, Event, Finished
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
 from rescue.planning.request import BackupRequest, ExtractRequest, RestoreRequest
 from rescue.planning.retention import PruneRequest
+from rescue.planning.wipe import WipeRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,10 @@ class Machine(Protocol):
 
     def plan_verify_store(self, folder: str) -> Plan:
         """Raises UsageError when there is no folder, or no image in it; RescueError."""
+        ...
+
+    def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
+        """Erase a disk. Raises RefusedError."""
         ...
 
     def plan_prune(self, folder: str, request: PruneRequest) -> Plan:

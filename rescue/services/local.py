@@ -16,6 +16,7 @@ from typing import Final, Literal, Self
 from rescue.devices.kernel import Kernel
 from rescue.devices.open import resolve
 from rescue.devices.protection import protections
+from rescue.devices.sanitize import sanitizing
 from rescue.devices.udev import list_disks, watch
 from rescue.devices.usage import stands_on
 from rescue.engine.survey import survey_disk
@@ -38,6 +39,7 @@ from rescue.planning.request import BackupRequest, ExtractRequest, RestoreReques
 from rescue.planning.restore import plan_restore
 from rescue.planning.retention import PruneRequest
 from rescue.planning.verify import plan_verify, plan_verify_store
+from rescue.planning.wipe import WipeRequest, plan_wipe
 from rescue.services.begun import interrupted
 from rescue.services.interfaces import FileBrowser, Job
 from rescue.services.library import list_images
@@ -173,6 +175,10 @@ class LocalMachine:
         """See Machine."""
         store = FolderStore(local_path(folder))
         return plan_verify_store(str(store.folder), list_images(store, self._secrets))
+
+    def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
+        """See Machine."""
+        return plan_wipe(target, request, sanitizing(target.disk) if request.method == "sanitize" else None)
 
     def plan_prune(self, folder: str, request: PruneRequest) -> Plan:
         """See Machine."""

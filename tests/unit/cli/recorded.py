@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
+from rescue.devices.sanitize import Sanitizing
 from rescue.engine.counting import Amount
 from rescue.errors import UsageError
 from rescue.filesystems.files.tree import Entry, Kind
@@ -25,6 +26,7 @@ from rescue.planning.prune import StoreState, plan_prune
 from rescue.planning.restore import plan_restore
 from rescue.planning.retention import PruneRequest
 from rescue.planning.verify import plan_verify, plan_verify_store
+from rescue.planning.wipe import WipeRequest, plan_wipe
 from rescue.services import BackupRequest, ExtractRequest, FileBrowser, Job, RestoreRequest
 from rescue.units import GIB
 from tests.unit.planning.machines import BLANK_SURVEY, IMAGE, LAPTOP_SURVEY, STICK, fingerprint
@@ -126,6 +128,10 @@ class RecordedMachine:
     def plan_verify_store(self, folder: str) -> Plan:
         """See Machine."""
         return plan_verify_store(folder, self.images(Path(folder)))
+
+    def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
+        """See Machine."""
+        return plan_wipe(target, request, Sanitizing("nvme-block"))
 
     def plan_prune(self, folder: str, request: PruneRequest) -> Plan:
         """See Machine."""

@@ -28,6 +28,7 @@ from rescue.model.survey import BegunImage, DiskSurvey, ImageSummary, Place
 from rescue.planning.extract import FolderFacts, plan_extract, without_nested
 from rescue.planning.retention import PruneRequest
 from rescue.planning.verify import OPEN, OPENING, image_words
+from rescue.planning.wipe import WipeRequest
 from rescue.planning.words import disk_words
 from rescue.services import BackupRequest, ExtractRequest, FileBrowser, Job, RestoreRequest
 from rescue.services.files import TreeBrowser
@@ -313,6 +314,10 @@ class RecordedMachine:
     def plan_verify_store(self, folder: str) -> Plan:
         """See Machine."""
         raise NotImplementedError
+
+    def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
+        """Not used by the screens."""
+        raise AssertionError(request)
 
     def plan_prune(self, folder: str, request: PruneRequest) -> Plan:
         """See Machine."""
