@@ -65,6 +65,8 @@ class Delta:
     def _compare(self, run: list[Row], buffer: memoryview) -> list[bool]:
         """Which of some chunks that follow each other are right: one read."""
         start = run[0].start
+        if self._target.is_cached(start, run[-1].end):
+            return [self._is_same(row, buffer) for row in run]
         content = buffer[: run[-1].end - start]
         try:
             self._target.pread_into(content, start)

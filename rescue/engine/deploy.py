@@ -9,29 +9,26 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Final, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
-from rescue.devices.table import head_end, read_layout, tables_for
+from rescue.devices.table import head_end, tables_for
 from rescue.engine.delta import Delta
 from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.engine.proof import prove
 from rescue.engine.regions import tail_of
 from rescue.engine.stored import Stored, StoredBuffers
+from rescue.engine.target import SYNC_EVERY, prove_layout, wipe, write_late, wrong
 from rescue.errors import DamagedError, RefusedError, SourceReadError
 from rescue.images.chain import Chain
 from rescue.images.format import Row, RowKind
-from rescue.images.frames import FrameDecoder, FrameUse, adjacent, place, uses
+from rescue.images.frames import FrameDecoder, FrameUse, adjacent, uses
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.model.extents import Extent, ExtentMap
 from rescue.model.progress import CancelToken
 from rescue.model.source import MemorySink
 from rescue.model.volume import Volume
 from rescue.system.blockfile import FileSink, FileSource
-from rescue.units import MIB, human_size
-
-_BORDER: Final = 1 * MIB  # where file systems, RAID and LVM keep their signatures, at either end of a partition
-_FIRST_SECTORS: Final = 4096
-_SYNC_EVERY: Final = 512 * MIB
+from rescue.units import human_size
 
 
 class _Decoded(NamedTuple):
@@ -75,14 +72,7 @@ class Deployment:
 
     def wipe(self) -> None:
         """Remove what is at both ends of the target and at the borders of the partitions to come. Raises TargetWriteError."""
-        size = self._sink.size
-        ends = [(0, min(_BORDER, size)), (max(size - _BORDER, 0), size)]
-        for part in self._layout.data_partitions:
-            ends += [(part.start, min(part.start + _BORDER, part.end)), (max(part.end - _BORDER, part.start), part.end)]
-        for start, end in ExtentMap(ends):
-            self._sink.zero(start, end)
-        self._sink.flush()
-        self._sink.reread_table()
+        wipe(self._sink, [self._layout])
 
     @property
     def volumes(self) -> tuple[Volume, ...]:
@@ -94,16 +84,23 @@ class Deployment:
         """How much of the data was on the target already."""
         return self._same.total
 
-    def write_data(self, token: CancelToken, progress: Callable[[int, int], None], delta: bool | None = None) -> None:
+    def write_data(
+        self, token: CancelToken, progress: Callable[[int, int], None], delta: bool | None = None, *, proof: bool = True
+    ) -> None:
         """Write everything but the head and the backup GPT, each chunk proved by its hash before it is written.
 
         With ``delta`` the target is compared first, and only what differs is written; None tries a sample to find out
-        whether that is worth it. Raises DamagedError, TargetWriteError, CancelledError; ``progress`` is told bytes of content.
+        whether that is worth it. With ``proof`` comparing is reading from the medium, as :meth:`read_back` would; without,
+        what the kernel has in memory of a target that is a file is taken from there.
+        Raises DamagedError, TargetWriteError, CancelledError; ``progress`` is told bytes of content.
         """
         with FileSource(self._sink.path, direct=True, cached=True) as target:
             compare: Delta | None = None
             if delta is not False:
-                target.drop_cache()
+                self._sink.flush()
+                if proof or target.is_device:
+                    # What was written through a partition's node is not in the whole disk's cache: stale pages would be compared.
+                    target.drop_cache()
                 compare = Delta(self._image, target, self._is_late)
                 if delta is None and not compare.is_worth_it():
                     compare = None
@@ -167,7 +164,7 @@ class Deployment:
                 )  # fmt: skip
             stored = stored or stored_buffers.read(use)
             decoder = decoders.get()
-            decoder.decode(image, use, stored.frame, buffer)
+            decoder.decode(image, use._replace(chunks=chunks), stored.frame, buffer, to_end=chunks == use.chunks)
             decoders.put(decoder)
             stored_buffers.give_back(stored)
             return _Decoded(use, chunks, buffer)
@@ -202,8 +199,7 @@ class Deployment:
             for chunk in item.lost:
                 self._lose(chunk.start, chunk.end)
             done += sum(chunk.length for chunk in item.use.chunks)
-            if written - synced >= _SYNC_EVERY:
-                # What was reported as done is on its way to the medium, and a slow one does not surprise at the end.
+            if written - synced >= SYNC_EVERY:
                 self._sink.flush()
                 synced = written
             progress(done, total)
@@ -217,18 +213,7 @@ class Deployment:
 
         Raises TargetWriteError, RefusedError (the tables do not fit this size).
         """
-        late = self._late_writes()
-        for offset, data in late:
-            if offset >= _FIRST_SECTORS:
-                self._sink.pwrite(data, offset)
-        self._sink.flush()
-        for offset, data in late:
-            if offset < _FIRST_SECTORS:
-                self._sink.pwrite(data[_FIRST_SECTORS:], _FIRST_SECTORS)
-                self._sink.flush()
-                self._sink.pwrite(data[:_FIRST_SECTORS], offset)
-        self._sink.flush()
-        self._sink.reread_table()
+        write_late(self._sink, self._late_writes())
 
     def read_back(self, token: CancelToken, progress: Callable[[int, int], None]) -> int:
         """Read from the medium all that was written and compare; return the bytes proved. Raises DamagedError."""
@@ -246,11 +231,7 @@ class Deployment:
                 if target.pread(len(data), offset) != data:
                     self._wrong(offset)
                 proved += len(data)
-            found = read_layout(target, self._layout.sector_size)
-        if found.partitions != self._layout.partitions or found.id != self._layout.id:
-            raise DamagedError(
-                f"{self._sink.path} was written, but its partition table does not read back as it should.", "Do not use the disk."
-            )
+            prove_layout(target, self._sink.path, self._layout)
         return proved
 
     def _as_written(self) -> Iterator[Row]:
@@ -268,10 +249,7 @@ class Deployment:
         return sum(extent.length for extent in self._same.overlapping(row.start, row.end)) == row.length
 
     def _wrong(self, offset: int) -> NoReturn:
-        raise DamagedError(
-            f"{self._sink.path} does not give back what was written to it: {place(self._layout, offset)}.",
-            "The disk, its cable or this computer's memory is faulty. Do not use the disk.",
-        )
+        wrong(self._sink.path, self._layout, offset)
 
     @property
     def _relocated(self) -> bool:

@@ -79,16 +79,21 @@ class FrameDecoder:
     def __init__(self) -> None:
         self._decompressor = decompressor(MAX_FRAME)
 
-    def decode(self, chain: Chain, use: FrameUse, stored: memoryview, buffer: memoryview) -> None:
-        """Fill ``buffer`` with the frame's content and check every chunk in it. Raises DamagedError."""
+    def decode(self, chain: Chain, use: FrameUse, stored: memoryview, buffer: memoryview, *, to_end: bool = True) -> None:
+        """Fill ``buffer`` with the frame's content and check every chunk in it. Raises DamagedError.
+
+        With ``to_end`` False what follows the last of the chunks is left out.
+        """
         file = chain.files[use.file]
         assert file is not None  # a chain gives no DATA rows of files that it has not
         try:
-            self.fill(file.cipher, chain.digest, use, stored, buffer)
+            self.fill(file.cipher, chain.digest, use, stored, buffer, to_end=to_end)
         except BadFrameError as error:
             raise damaged(chain, error.chunk, error.what) from error
 
-    def fill(self, cipher: Cipher, digest: Digest, use: FrameUse, stored: memoryview, buffer: memoryview) -> None:
+    def fill(
+        self, cipher: Cipher, digest: Digest, use: FrameUse, stored: memoryview, buffer: memoryview, *, to_end: bool = True
+    ) -> None:
         """The same for a frame of any file. Raises BadFrameError."""
         content = buffer[: use.content]
         try:
@@ -106,9 +111,10 @@ class FrameDecoder:
                     filled = next(pieces)
                 if digest(content[chunk.in_frame : end]) != chunk.hash:
                     raise BadFrameError(chunk, "does not match its hash")
-            for _ in pieces:
-                # The frame's own checksum is checked only when its end is reached.
-                pass
+            if to_end:
+                for _ in pieces:
+                    # The frame's own checksum is checked only when its end is reached.
+                    pass
         except zstandard.ZstdError as error:
             raise BadFrameError(use.chunks[0], "cannot be decompressed") from error
 

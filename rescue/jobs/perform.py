@@ -57,6 +57,10 @@ class EngineSteps:
         self._not_made: dict[str, str] = {}  # paths of images that turned out not to be needed, and the newest instead
         self._salvaged: str = ""  # folder of what is known of a failing disk, once all of that is in images
 
+    @property
+    def _reads_back(self) -> bool:
+        return any(isinstance(step, ReadBack) for step in self._plan.steps)
+
     def guard(self) -> None:
         """See Performer."""
         check_source(self._plan)
@@ -93,12 +97,11 @@ class EngineSteps:
                 return {}
             case DeployImage():
                 deployment = self._open(step.image, step.target)
-                deployment.write_data(token, reporter.progress, step.delta)
+                deployment.write_data(token, reporter.progress, step.delta, proof=self._reads_back)
                 return {"image": step.image, "target": step.target, "same_bytes": deployment.same_bytes}
             case WriteTable():
                 self._open(step.image, step.target).write_head()
-                proves = any(isinstance(later, ReadBack) for later in self._plan.steps)
-                return {} if proves else self._losses(step.target)
+                return {} if self._reads_back else self._losses(step.target)
             case ReadBack():
                 proved = self._open(step.image, step.target).read_back(token, reporter.progress)
                 return {"read_back": True, "read_back_bytes": proved} | self._losses(step.target)

@@ -76,6 +76,11 @@ class _OpenFile:
         return self._size
 
     @property
+    def is_device(self) -> bool:
+        """Whether it is a block device."""
+        return stat.S_ISBLK(os.fstat(self._fd).st_mode)
+
+    @property
     def fd(self) -> int:
         """The descriptor, for what has no method here."""
         return self._fd
@@ -170,7 +175,7 @@ class FileSource(_OpenFile):
 
     def drop_cache(self, start: int = 0, length: int = 0) -> None:
         """Make later reads come from the medium: drop the kernel's clean cached pages (all of them when length is 0)."""
-        if stat.S_ISBLK(os.fstat(self._fd).st_mode) and not length:
+        if self.is_device and not length:
             try:
                 fcntl.ioctl(self._fd, _BLKFLSBUF)
             except OSError as error:
