@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 from rescue.cli.follow import follow, report
+from rescue.cli.new_file import blank_file, names_new_file, new_file
 from rescue.cli.options import Context, add_job, progress_style
 from rescue.cli.review import confirm, plan_json, plan_text
 from rescue.cli.secrets import add_secrets, unlocked
-from rescue.errors import RescueError
-from rescue.model.disk import Disk, Fingerprint
-from rescue.model.layout import Layout
-from rescue.model.survey import DiskSurvey
 from rescue.services import RestoreRequest
 
 
@@ -49,14 +41,14 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     machine = unlocked(arguments, context, arguments.image)
     image = machine.image(arguments.image)
     request = RestoreRequest(verify=not arguments.no_verify, delta=arguments.delta, salvage=arguments.salvage)
-    is_new = _names_new_file(arguments.target)
+    is_new = names_new_file(arguments.target)
     size = image.disk.size if image.disk else 0
     if arguments.dry_run:
         target = blank_file(arguments.target, size) if is_new else machine.survey_one(arguments.target)
         plan = machine.plan_restore(arguments.image, target, request)
         print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
         return 0
-    with _new_file(arguments.target, size, is_new) as new_file:
+    with new_file(arguments.target, size, is_new) as made:
         plan = machine.plan_restore(arguments.image, machine.survey_one(arguments.target), request)
         style = progress_style(arguments, context.stderr)
         if style == "bar" or not (arguments.yes or is_new):
@@ -64,48 +56,5 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         if not (arguments.yes or is_new):
             confirm(plan, context.stdin, context.stderr)
         outcome = follow(lambda: machine.start(plan), style, context.stderr)
-        new_file.keep = outcome.began
+        made.keep = outcome.began
     return report(outcome, arguments.json)
-
-
-def _names_new_file(target: str) -> bool:
-    """Whether TARGET can only mean a file that is to be created."""
-    return not target.startswith(("serial:", "/dev/")) and not os.path.lexists(target)
-
-
-def blank_file(path: str, size: int) -> DiskSurvey:
-    """What the survey of a new sparse file of ``size`` bytes would say."""
-    path = os.path.abspath(path)
-    return DiskSurvey(
-        disk=Disk(path, size, is_file=True),
-        layout=Layout(size, 512, "none"),
-        volumes=(),
-        fingerprint=Fingerprint(path, size, "", "", 0, ""),
-    )
-
-
-@dataclass(slots=True)
-class _NewFile:
-    keep: bool = False
-
-
-@contextmanager
-def _new_file(target: str, size: int, is_new: bool) -> Iterator[_NewFile]:
-    """A sparse file in place of TARGET, gone again unless it is to be kept. Raises RescueError."""
-    state = _NewFile()
-    if not is_new:
-        yield state
-        return
-    path = Path(target)
-    try:
-        with path.open("xb") as file:
-            os.chmod(file.fileno(), 0o600)
-            os.truncate(file.fileno(), size)
-    except OSError as error:
-        path.unlink(missing_ok=True) if not isinstance(error, FileExistsError) else None
-        raise RescueError(f"{target} cannot be created with {size} bytes: {error.strerror}.") from error
-    try:
-        yield state
-    finally:
-        if not state.keep:
-            path.unlink(missing_ok=True)

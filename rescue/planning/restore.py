@@ -12,6 +12,7 @@ from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.planning.request import RestoreRequest
 from rescue.planning.verify import image_words, usable, usable_in_part
 from rescue.planning.words import disk_words, losses_of, plain
+from rescue.planning.writable import refuse_unwritable
 from rescue.units import human_size
 
 _SALVAGE: Final = "Use another image of this disk; or restore all that is whole with --salvage."
@@ -79,20 +80,8 @@ def _complete(image: ImageSummary) -> Disk:
 
 
 def _refuse(image: ImageSummary, source: Disk, target: DiskSurvey) -> None:
+    refuse_unwritable(target)
     disk = target.disk
-    if target.protections:
-        reasons = "; ".join(p.reason for p in target.protections)
-        hints = " ".join(dict.fromkeys(p.hint for p in target.protections if p.hint))
-        raise RefusedError(f"{disk.title} is protected: {reasons}.", hints or "Choose another disk.")
-    if target.is_rescue_medium:
-        raise RefusedError(
-            f"{disk.title} is protected: the rescue system runs from it.",
-            "Choose another disk, or start the rescue system into RAM.",
-        )
-    if target.unreadable:
-        raise RefusedError(f"{disk.title} cannot be read. {target.unreadable}", "Check its cable, or choose another disk.")
-    if disk.read_only:
-        raise RefusedError(f"{disk.title} is read-only.", "Check its write-protect switch, or choose another disk.")
     if disk.size < source.size:
         raise RefusedError(
             f"{disk_words(disk)} is {human_size(source.size - disk.size)} too small: the image {plain(image.name)} needs"

@@ -13,7 +13,7 @@ import pytest
 
 from rescue.cli import follow
 from rescue.cli.main import main
-from rescue.cli.restore import blank_file
+from rescue.cli.new_file import blank_file
 from rescue.model.plan import CaptureDisk, ReadBack
 from rescue.model.progress import Finished, Message, Progress
 from rescue.model.survey import DiskSurvey
