@@ -1,0 +1,87 @@
+"""Fit: what a partition table becomes on a disk of another size, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from rescue.errors import RefusedError
+from rescue.model.layout import Layout
+
+FitMode: TypeAlias = Literal["auto", "same", "keep"]
+WishKind: TypeAlias = Literal["keep", "exactly", "at-least", "leave-out"]
+
+
+@dataclass(frozen=True, slots=True)
+class FitVolume:
+    """How the content of one partition bears another size.
+
+    ``minimum`` are the bytes that it may be shrunk to; its size when it cannot shrink. ``fixed``: it keeps its size unless a
+    wish says otherwise. ``partition`` is 0 for what fills a disk without a table.
+    """
+
+    partition: int
+    minimum: int
+    can_grow: bool = False
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FitWish:
+    """What a person asks for one partition. ``size`` in bytes counts for "exactly" and "at-least"."""
+
+    partition: int
+    kind: WishKind
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the bytes of one partition go. ``target_number`` differs where a logical partition before it was left out."""
+
+    number: int
+    target_number: int
+    source_start: int
+    source_end: int
+    target_start: int
+    target_end: int
+
+    @property
+    def moves(self) -> bool:
+        """Whether the partition starts elsewhere than on the source."""
+        return self.target_start != self.source_start
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether the partition is smaller than on the source."""
+        return self.target_end - self.target_start < self.source_end - self.source_start
+
+    @property
+    def grows(self) -> bool:
+        """Whether the partition is larger than on the source."""
+        return self.target_end - self.target_start > self.source_end - self.source_start
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The table for the target, and where each partition that is kept goes, in the target's order.
+
+    ``notes`` are sentences for people: "An MBR describes only the first 2.0 TiB of this disk."
+    """
+
+    layout: Layout
+    placements: tuple[Placement, ...]
+    notes: tuple[str, ...] = ()
+
+
+class DoesNotFitError(RefusedError):
+    """The partitions do not fit. ``short``: bytes that the target lacks; ``partition``: the number of the one that is the reason.
+
+    ``needed`` is the size of the smallest target that would do, 0 when the kind of the table forbids it whatever the size.
+    """
+
+    def __init__(self, message: str, hint: str, *, short: int, partition: int, needed: int) -> None:
+        super().__init__(message, hint)
+        self.short = short
+        self.partition = partition
+        self.needed = needed
