@@ -116,11 +116,21 @@ def _refusal(items: Sequence[Item], attempts: Sequence[Attempt], room: Room, mod
     short = needed - room.size
     return DoesNotFitError(
         f"The partitions do not fit: the disk is too small by {human_size(short)} ({short} bytes). {why}",
-        f"Choose a disk of at least {needed} bytes, or leave a partition out.",
+        f"Choose a disk of at least {needed} bytes, or {_way_out(items, short, mode)}.",
         short=short,
         partition=number,
         needed=needed,
     )
+
+
+def _way_out(items: Sequence[Item], short: int, mode: FitMode) -> str:
+    """What helps without a larger disk: another mode, asking less of one that keeps its size, or leaving one out."""
+    if mode == "same":
+        return "let the partitions be moved and made smaller (--fit auto)"
+    kept = max(items, key=lambda i: i.floor - i.least, default=None)
+    if kept is not None and kept.floor - kept.least >= short:
+        return f"let partition {kept.partition.number} be smaller than {human_size(kept.floor)}"
+    return "leave a partition out"
 
 
 def _unplaceable(items: Sequence[Item], room: Room) -> DoesNotFitError:

@@ -40,13 +40,15 @@ class Room:
 class Item:
     """A partition and the sizes that it may take, in bytes, multiples of the target's sectors: ``[floor, cap]``.
 
-    ``natural`` is the floor without what a person asked for; ``cap`` is -1 where any size will do.
+    ``natural`` is the floor without what a person asked for, ``least`` what the content needs; ``cap`` is -1 where any size
+    will do.
     """
 
     partition: Partition
     floor: int
     cap: int
     natural: int
+    least: int
 
     @property
     def is_logical(self) -> bool:
@@ -111,30 +113,30 @@ def _wished(wishes: Sequence[FitWish], numbers: set[int]) -> dict[int, FitWish]:
 
 def _item(partition: Partition, volume: FitVolume, wish: FitWish | None, mode: FitMode, sector_size: int) -> Item:
     size = align_up(partition.size, sector_size)
-    natural = min(align_up(max(volume.minimum, 1), sector_size), size)
+    least = min(align_up(max(volume.minimum, 1), sector_size), size)
+    natural = least
     cap = -1 if volume.can_grow and mode == "auto" else size
     if volume.fixed or mode == "same":
         natural, cap = size, size
     match wish:
         case None:
-            return Item(partition, natural, cap, natural)
+            return Item(partition, natural, cap, natural, least)
         case FitWish(kind="keep"):
-            return Item(partition, size, size, natural)
+            return Item(partition, size, size, natural, least)
     wanted = align_up(wish.size, sector_size)
-    least = min(align_up(max(volume.minimum, 1), sector_size), size)
     what = f"Partition {partition.number} cannot be made"
     if mode == "same" and wanted != size:
         raise UsageError(f"{what} another size: all are to be the same as on the source.", "Use another way of fitting.")
     if wanted > size and not volume.can_grow:
         raise RefusedError(f"{what} larger than it is, {human_size(partition.size)}.", "Make another partition larger.")
     if wish.kind == "at-least":
-        return Item(partition, max(wanted, least), max(cap, wanted) if cap >= 0 else cap, natural)
+        return Item(partition, max(wanted, least), max(cap, wanted) if cap >= 0 else cap, natural, least)
     if wanted < least:
         raise RefusedError(
             f"{what} smaller than {human_size(least)} ({least} bytes): {human_size(wanted)} were asked for.",
             f"Ask for at least {least} bytes.",
         )
-    return Item(partition, wanted, wanted, natural)
+    return Item(partition, wanted, wanted, natural, least)
 
 
 def items_of(

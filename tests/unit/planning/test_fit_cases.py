@@ -152,10 +152,19 @@ def test_a_wish_that_is_the_reason_is_named() -> None:
     assert refused.value.partition == 3
 
 
+def test_what_keeps_its_size_but_need_not_is_named() -> None:
+    hibernating = [*CONTENT[:3], FitVolume(4, MIB, True, True)]
+    with pytest.raises(DoesNotFitError) as refused:
+        fit(PC, hibernating, 7 * GIB, 512)
+    assert refused.value.hint.endswith("or let partition 4 be smaller than 1.0 GiB.")
+    assert fit(PC, hibernating, 7 * GIB, 512, "auto", [FitWish(4, "at-least", MIB)]).layout.usable_end < 7 * GIB
+
+
 def test_same_is_refused_by_the_last_partition() -> None:
     with pytest.raises(DoesNotFitError, match="Partition 4 ends behind") as refused:
         fit(PC, CONTENT, 19 * GIB, 512, "same")
     assert refused.value.needed == 513 * MIB + 19 * GIB + 33 * 512
+    assert "--fit auto" in refused.value.hint
 
 
 def test_same_is_refused_on_sectors_that_the_partitions_do_not_begin_with() -> None:
