@@ -12,6 +12,7 @@ from rescue.devices.table import read_layout
 from rescue.devices.write_table import table_writes
 from rescue.errors import RefusedError
 from rescue.model.layout import Layout, Partition
+from rescue.planning.fit import fit
 from rescue.units import GIB, MIB, TIB
 from tests.unit.devices.recorded import NAMES, SparseDisk, recorded
 from tests.unit.planning.layouts import dos_layouts, gpt_layouts
@@ -52,6 +53,17 @@ def test_a_real_table_is_read_as_what_it_was(name: str) -> None:
         assert again.partitions == layout.partitions
     else:
         assert again == replace(layout, problems=())
+
+
+@pytest.mark.parametrize("name", [n for n in TABLED if n != "gpt-sgdisk-many-entries"])
+@pytest.mark.parametrize("mode", ["auto", "same", "keep"])
+def test_a_real_disk_fitted_onto_its_like_is_the_same(name: str, mode: str) -> None:
+    disk, sector_size, _ = recorded(name)
+    layout = replace(read_layout(disk, sector_size), problems=())
+    assert (
+        fit(layout, [], disk.size, sector_size, "auto" if mode == "auto" else "same" if mode == "same" else "keep").layout
+        == layout
+    )
 
 
 @SETTINGS
