@@ -6,6 +6,7 @@ from typing import assert_never
 
 from rescue.errors import RescueError
 from rescue.jobs.edit_words import after_wipe
+from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
 from rescue.model.edit import EraseExtents, ProveErased, SanitizeDisk
 from rescue.model.plan import (
     CaptureDisk,
@@ -61,7 +62,17 @@ def aftermath(plan: Plan, step: Step) -> str:
             return f"{step.file} was not made; the image was not changed."
         case ExtractFiles():
             return f"What was copied completely is in {step.folder}; nothing else was changed."
-        case WipeTarget() | DeployImage() | WriteTable():
+        case WipeTarget() | CloneDisk() | CloneTable() if plan.kind == "clone":
+            return (
+                f"{step.target} is only partly written: its old content is lost and it does not start a computer."
+                f" Run the same command again to clone it completely.{_source_kept(plan)}"
+            )
+        case CloneReadBack():
+            return (
+                f"{step.target} was written completely, but it is not proved. Run the same command again to be sure."
+                f"{_source_kept(plan)}"
+            )
+        case WipeTarget() | DeployImage() | WriteTable() | CloneDisk() | CloneTable():
             return (
                 f"{step.target} is only partly written: its old content is lost and it does not start a computer."
                 " Run the same command again to restore it completely."
@@ -72,6 +83,10 @@ def aftermath(plan: Plan, step: Step) -> str:
             return after_wipe(step)
         case _:
             assert_never(step)
+
+
+def _source_kept(plan: Plan) -> str:
+    return f" {plan.source.path} was not changed." if plan.source else ""
 
 
 def _what_is_left(step: CaptureDisk | ConsolidateImage) -> str:

@@ -13,6 +13,7 @@ from rescue.jobs.aftermath import aftermath, nothing_done
 from rescue.jobs.edit_words import wiped_words
 from rescue.jobs.losses import incomplete, mended_words, unread_words
 from rescue.jobs.reporter import Reporter
+from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
 from rescue.model.edit import EraseExtents, ProveErased, SanitizeDisk
 from rescue.model.plan import (
     CaptureDisk,
@@ -139,6 +140,11 @@ def _opened(facts: Facts) -> str:
     return f"{said}, and {files} files in them were read." if files else f"{said}."
 
 
+def _already(facts: Facts) -> str:
+    same = facts.get("same_bytes")
+    return f" {human_size(same)} of it were there already." if isinstance(same, int) and same else ""
+
+
 def _done(plan: Plan, facts: Facts) -> str:
     """The sentence of success: what was done, and what was proved."""
     said = []
@@ -162,12 +168,12 @@ def _done(plan: Plan, facts: Facts) -> str:
                 said.append(_opened(facts))
             case ExportImage():
                 said.append(f"{step.image} is exported as {step.file}, which was compared with it.")
-            case WipeTarget() | DeployImage():
+            case WipeTarget() | DeployImage() | CloneDisk():
                 pass
             case WriteTable():
-                same = facts.get("same_bytes")
-                already = f" {human_size(same)} of it were there already." if isinstance(same, int) and same else ""
-                said.append(f"{step.image} is restored onto {step.target}.{already}")
+                said.append(f"{step.image} is restored onto {step.target}.{_already(facts)}")
+            case CloneTable():
+                said.append(f"{step.source} is cloned onto {step.target}.{_already(facts)}")
             case CompareDisk():
                 said.append(f"{step.disk.path} holds the same.")
             case ExtractFiles():
@@ -178,7 +184,7 @@ def _done(plan: Plan, facts: Facts) -> str:
                 said.append(_consolidated(facts, step))
             case VerifyStore():
                 said.append(f"All {facts.get('whole_images')} images in {step.store} are whole.")
-            case ReadBack():
+            case ReadBack() | CloneReadBack():
                 what = "What was written" if facts.get("missing_bytes") else "Everything"
                 said.append(f"{what} was read back from the disk and is right.")
             case EraseExtents() | ProveErased() | SanitizeDisk():

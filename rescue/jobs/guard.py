@@ -6,6 +6,7 @@ from rescue.devices.fingerprint import check_unchanged, fingerprint
 from rescue.devices.open import resolve
 from rescue.devices.protection import protections
 from rescue.errors import RefusedError, UsageError
+from rescue.model.clone import CloneDisk
 from rescue.model.plan import DeployImage, Plan
 from rescue.system.blockfile import FileSource
 
@@ -39,6 +40,7 @@ def check_target(plan: Plan) -> None:
     with FileSource(disk.path) as source:
         check_unchanged(plan.fingerprint, fingerprint(disk, source))
     images = [step.image for step in plan.steps if isinstance(step, DeployImage)]
+    images += [step.source.path for step in plan.steps if isinstance(step, CloneDisk)]
     found = protections(disk, images)
     if found:
         raise RefusedError(f"{disk.title} is protected: {'; '.join(p.reason for p in found)}.", found[0].hint)

@@ -18,6 +18,7 @@ from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.jobs.execute import Facts
 from rescue.jobs.guard import check_source, check_target
 from rescue.jobs.reporter import Reporter
+from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
 from rescue.model.edit import EraseExtents, ProveErased, SanitizeDisk
 from rescue.model.plan import (
     CaptureDisk,
@@ -44,6 +45,7 @@ from rescue.system.joined import open_source
 
 if TYPE_CHECKING:
     from rescue.engine.deploy import Deployment
+    from rescue.jobs.cloning import Cloning
 
 
 class EngineSteps:
@@ -54,6 +56,7 @@ class EngineSteps:
         self._host = host
         self._secrets = secrets
         self._deployment: Deployment | None = None
+        self._cloning: Cloning | None = None
         self._not_made: dict[str, str] = {}  # paths of images that turned out not to be needed, and the newest instead
         self._salvaged: str = ""  # folder of what is known of a failing disk, once all of that is in images
 
@@ -92,6 +95,16 @@ class EngineSteps:
 
                 same = compare_with_disk(step.image, step.disk, self._secrets, token=token, progress=reporter.progress)
                 return {"compared": step.disk.path, "compared_bytes": same.compared_bytes}
+            case WipeTarget() if self._plan.kind == "clone":
+                self._clone().wipe()
+                return {}
+            case CloneDisk():
+                return self._clone().copy(token, reporter)
+            case CloneTable():
+                self._clone().write_table()
+                return {}
+            case CloneReadBack():
+                return self._clone().read_back(token, reporter)
             case WipeTarget():
                 self._open(_image_for(self._plan, step.target), step.target).wipe()
                 return {}
@@ -219,6 +232,13 @@ class EngineSteps:
             self._deployment = Deployment(image, target, self._secrets, salvage=salvage)
         return self._deployment
 
+    def _clone(self) -> Cloning:
+        if self._cloning is None:
+            from rescue.jobs.cloning import Cloning
+
+            self._cloning = Cloning(next(step for step in self._plan.steps if isinstance(step, CloneDisk)))
+        return self._cloning
+
     def _losses(self, target: str) -> Facts:
         """What the image could not give to the target, and whose that is: told by what is on the target now."""
         if self._deployment is None or not self._deployment.lost:
@@ -237,6 +257,8 @@ class EngineSteps:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         if self._deployment is not None:
             self._deployment.close()
+        if self._cloning is not None:
+            self._cloning.close()
 
 
 def _image_for(plan: Plan, target: str) -> str:

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
 from rescue.model.disk import Disk, Fingerprint
 from rescue.model.edit import EditStep
 from rescue.model.volume import Volume
@@ -191,6 +192,9 @@ Step: TypeAlias = (
     | ConsolidateImage
     | VerifyStore
     | EditStep
+    | CloneDisk
+    | CloneTable
+    | CloneReadBack
 )
 
 
@@ -201,7 +205,7 @@ class Plan(msgspec.Struct, frozen=True):
     ``command`` is the equivalent command line. ``fingerprint`` is of the disk that will be written to, if any.
     """
 
-    kind: Literal["backup", "restore", "verify", "export", "extract", "prune", "consolidate", "wipe"]
+    kind: Literal["backup", "restore", "verify", "export", "extract", "prune", "consolidate", "wipe", "clone"]
     steps: tuple[Step, ...]
     sentences: tuple[str, ...]
     losses: tuple[str, ...] = ()

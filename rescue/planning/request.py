@@ -34,6 +34,14 @@ class RestoreRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class CloneRequest:
+    """What a person asks of a clone."""
+
+    verify: bool = True
+    delta: bool | None = None  # compare first and write only what differs; None: when the target turns out to hold some of it
+
+
+@dataclass(frozen=True, slots=True)
 class ExtractRequest:
     """What a person asks to be copied out of a file system: paths from its root, into a folder."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rescue.planning.request import BackupRequest, ExtractRequest, RestoreRequest
+from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
 from rescue.services.interfaces import FileBrowser, Job, Listing, Machine
 
-__all__ = ["BackupRequest", "ExtractRequest", "FileBrowser", "Job", "Listing", "Machine", "RestoreRequest"]
+__all__ = ["BackupRequest", "CloneRequest", "ExtractRequest", "FileBrowser", "Job", "Listing", "Machine", "RestoreRequest"]

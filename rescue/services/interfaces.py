@@ -13,7 +13,7 @@ from rescue.images.secrets import Secrets
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken, Event, Finished
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
-from rescue.planning.request import BackupRequest, ExtractRequest, RestoreRequest
+from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
 from rescue.planning.retention import PruneRequest
 from rescue.planning.wipe import WipeRequest
 
@@ -131,6 +131,10 @@ class Machine(Protocol):
 
     def plan_restore(self, image: str, target: DiskSurvey, request: RestoreRequest) -> Plan:
         """Raises RefusedError: protected, too small by N bytes, sector size differs, holds the image."""
+        ...
+
+    def plan_clone(self, source: DiskSurvey, target: DiskSurvey, request: CloneRequest) -> Plan:
+        """Raises RefusedError: they are one disk, protected, too small by N bytes, sector size differs."""
         ...
 
     def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:

@@ -32,10 +32,11 @@ from rescue.model.layout import Layout
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
 from rescue.planning.backup import StoreFacts, plan_backup
+from rescue.planning.clone import plan_clone
 from rescue.planning.consolidate import plan_consolidate
 from rescue.planning.export import FileFacts, plan_export
 from rescue.planning.prune import StoreState, plan_prune
-from rescue.planning.request import BackupRequest, ExtractRequest, RestoreRequest
+from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
 from rescue.planning.restore import plan_restore
 from rescue.planning.retention import PruneRequest
 from rescue.planning.verify import plan_verify, plan_verify_store
@@ -140,6 +141,14 @@ class LocalMachine:
     def plan_restore(self, image: str, target: DiskSurvey, request: RestoreRequest) -> Plan:
         """See Machine."""
         return plan_restore(self._with_damage(self.image(image)), self._protected_with(target, local_path(image)), request)
+
+    def plan_clone(self, source: DiskSurvey, target: DiskSurvey, request: CloneRequest) -> Plan:
+        """See Machine."""
+        below: tuple[str, ...] = ()
+        if target.disk.is_file:
+            devices, files = stands_on(self._kernel, target.disk.path)
+            below = (*(f"/dev/{name}" for name in devices), *files)
+        return plan_clone(source, self._protected_with(target, source.disk.path), request, stands_on=below)
 
     def _with_damage(self, image: ImageSummary) -> ImageSummary:
         """The same, with what its gaps cost."""

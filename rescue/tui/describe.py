@@ -54,6 +54,7 @@ JOB_NAMES: Final[dict[str, tuple[str, str]]] = {
     "extract": ("Files", "Copying files"),
     "prune": ("Remove images", "Removing images"),
     "consolidate": ("Make a full image", "Making a full image"),
+    "clone": ("Clone", "Cloning a disk"),
     "wipe": ("Wipe", "Wiping a disk"),
 }
 _ROUGH_RATES = {"usb": (25 * MIB, 120 * MIB), "mmc": (15 * MIB, 60 * MIB), "nvme": (300 * MIB, 1000 * MIB)}

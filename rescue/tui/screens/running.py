@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
 from rescue.model.plan import (
     CaptureDisk,
     DeployImage,
@@ -40,12 +41,17 @@ def consequence(plan: Plan, index: int) -> str:
     match step:
         case CaptureDisk():
             return "What is written of the image is kept and can be gone on with. The disk that is being read stays as it is."
+        case WipeTarget() | CloneDisk() | CloneTable() if plan.kind == "clone":
+            return (
+                "What was on the target disk is gone, and what was copied so far cannot be used: the disk is left without a "
+                "partition table. The clone can be gone on with; what is written so far is used."
+            )
         case WipeTarget() | DeployImage() | WriteTable():
             return (
                 "What was on the target disk is gone, and what was restored so far cannot be used: the disk is left without a "
                 "partition table. The restore can be gone on with; what is written so far is used."
             )
-        case ReadBack():
+        case ReadBack() | CloneReadBack():
             return "The disk is written completely, but it is then not proved that it was written right."
         case ExportImage():
             return "The unfinished file is removed. The image stays as it is."

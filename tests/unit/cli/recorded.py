@@ -19,6 +19,7 @@ from rescue.model.plan import Plan
 from rescue.model.progress import Event, Finished
 from rescue.model.survey import ChainLink, DiskSurvey, ImageSummary, Place
 from rescue.planning.backup import StoreFacts, plan_backup
+from rescue.planning.clone import plan_clone
 from rescue.planning.consolidate import plan_consolidate
 from rescue.planning.export import FileFacts, plan_export
 from rescue.planning.extract import FolderFacts, plan_extract
@@ -27,7 +28,7 @@ from rescue.planning.restore import plan_restore
 from rescue.planning.retention import PruneRequest
 from rescue.planning.verify import plan_verify, plan_verify_store
 from rescue.planning.wipe import WipeRequest, plan_wipe
-from rescue.services import BackupRequest, ExtractRequest, FileBrowser, Job, RestoreRequest
+from rescue.services import BackupRequest, CloneRequest, ExtractRequest, FileBrowser, Job, RestoreRequest
 from rescue.units import GIB
 from tests.unit.planning.machines import BLANK_SURVEY, IMAGE, LAPTOP_SURVEY, STICK, fingerprint
 
@@ -120,6 +121,10 @@ class RecordedMachine:
     def plan_restore(self, image: str, target: DiskSurvey, request: RestoreRequest) -> Plan:
         """See Machine."""
         return plan_restore(self.image(image), target, request)
+
+    def plan_clone(self, source: DiskSurvey, target: DiskSurvey, request: CloneRequest) -> Plan:
+        """See Machine."""
+        return plan_clone(source, target, request)
 
     def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
         """See Machine."""

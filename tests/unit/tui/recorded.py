@@ -30,7 +30,7 @@ from rescue.planning.retention import PruneRequest
 from rescue.planning.verify import OPEN, OPENING, image_words
 from rescue.planning.wipe import WipeRequest
 from rescue.planning.words import disk_words
-from rescue.services import BackupRequest, ExtractRequest, FileBrowser, Job, RestoreRequest
+from rescue.services import BackupRequest, CloneRequest, ExtractRequest, FileBrowser, Job, RestoreRequest
 from rescue.services.files import TreeBrowser
 from rescue.units import GIB, MIB, human_size
 from tests.unit.tui.recorded_disks import PASSPHRASE, RECOVERY, all_disks, all_images, all_places
@@ -295,6 +295,10 @@ class RecordedMachine:
             target.disk,
             estimated_bytes=found.used_bytes * 2,
         )
+
+    def plan_clone(self, source: DiskSurvey, target: DiskSurvey, request: CloneRequest) -> Plan:
+        """Not used by the screens."""
+        raise AssertionError(request)
 
     def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
         """See Machine."""

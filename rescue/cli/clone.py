@@ -1,0 +1,54 @@
+"""``rescue clone SOURCE TARGET``."""
+
+from __future__ import annotations
+
+import argparse
+
+from rescue.cli.follow import follow, report
+from rescue.cli.new_file import blank_file, names_new_file, new_file
+from rescue.cli.options import Context, add_job, progress_style
+from rescue.cli.review import confirm, plan_json, plan_text
+from rescue.services import CloneRequest
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Offer the command."""
+    parser = commands.add_parser("clone", help="copy a disk over another one", allow_abbrev=False)
+    parser.add_argument("source", metavar="SOURCE", help="device node, by-id name, serial:…, or a raw disk file; it is only read")
+    parser.add_argument(
+        "target",
+        metavar="TARGET",
+        help="device node, by-id name, serial:…, or a raw disk file, which is created where it does not exist",
+    )
+    parser.add_argument(
+        "--delta",
+        action=argparse.BooleanOptionalAction,
+        help="read the target first and write only what differs (default: where it holds some of it already)",
+    )
+    parser.add_argument("--no-verify", action="store_true", help="do not read back what was written")
+    parser.add_argument("--yes", action="store_true", help="erase the target without asking for the typed confirmation")
+    add_job(parser)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Plan, show, confirm, run."""
+    machine = context.machine
+    source = machine.survey_one(arguments.source)
+    request = CloneRequest(verify=not arguments.no_verify, delta=arguments.delta)
+    is_new = names_new_file(arguments.target)
+    if arguments.dry_run:
+        target = blank_file(arguments.target, source.disk.size) if is_new else machine.survey_one(arguments.target)
+        plan = machine.plan_clone(source, target, request)
+        print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
+        return 0
+    with new_file(arguments.target, source.disk.size, is_new) as made:
+        plan = machine.plan_clone(source, machine.survey_one(arguments.target), request)
+        style = progress_style(arguments, context.stderr)
+        if style == "bar" or not (arguments.yes or is_new):
+            print("\n".join(plan_text(plan)), file=context.stderr)
+        if not (arguments.yes or is_new):
+            confirm(plan, context.stdin, context.stderr)
+        outcome = follow(lambda: machine.start(plan), style, context.stderr)
+        made.keep = outcome.began
+    return report(outcome, arguments.json)
