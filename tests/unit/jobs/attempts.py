@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +20,12 @@ from rescue.images.keyslots import Cost
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.jobs.destination import StoreDestination
 from rescue.model.disk import Disk
+from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken, Message
 from rescue.model.source import BytesSource
 from rescue.stores.folder import FolderStore
-from rescue.units import MIB
-from tests.unit.images.disks import CREATED, SmallDisk
+from rescue.units import KIB, MIB
+from tests.unit.images.disks import CREATED, SmallDisk, small_disk
 
 NAME: Final = "x.img.zst"
 SEGMENT: Final = 2 * MIB
@@ -161,3 +163,36 @@ def content_of(image: Path, secrets: Secrets = NO_SECRETS) -> Content:
             manifest.layout,
             manifest.tables,
         )
+
+
+def dense_disk(seed: int, size: int = 12 * MIB) -> SmallDisk:
+    """A small disk with noise, zeros and holes of many sizes in every segment, so that its image is large."""
+    disk = small_disk(seed, size)
+    content = bytearray(disk.content)
+    chance = random.Random(seed)
+    volumes = []
+    for volume, extents in disk.volumes:
+        parts = []
+        for number, start in enumerate(range(volume.start, volume.end - MIB + 1, MIB)):
+            end = start + (900 - (64 << number % 4)) * KIB
+            content[start:end] = chance.randbytes(end - start)
+            content[start + 100 * KIB : start + 500 * KIB : 2] = bytes(200 * KIB)
+            parts.append((start, end + 100 * KIB))
+        kept = extents.union(ExtentMap(parts))
+        volumes.append((replace(volume, used_bytes=kept.total), kept))
+    return SmallDisk(bytes(content), disk.layout, tuple(volumes))
+
+
+DISK = dense_disk(3)
+
+
+def altered(disk: SmallDisk, offset: int) -> SmallDisk:
+    """A disk with another byte."""
+    content = bytearray(disk.content)
+    content[offset] ^= 0x40
+    return SmallDisk(bytes(content), disk.layout, disk.volumes)
+
+
+def allocated_byte(disk: SmallDisk, start: int) -> int:
+    """The first byte behind ``start`` that belongs to a file system."""
+    return min(max(extent.start, start) for _, extents in disk.volumes for extent in extents if extent.end > start)

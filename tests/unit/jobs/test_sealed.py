@@ -29,8 +29,7 @@ from rescue.services.library import list_images
 from rescue.stores.folder import FolderStore
 from rescue.units import MIB
 from tests.unit.images.disks import SmallDisk
-from tests.unit.jobs.attempts import CHEAP, Attempt, content_of, small_segments
-from tests.unit.jobs.test_going_on import DISK, allocated_byte, altered
+from tests.unit.jobs.attempts import CHEAP, DISK, Attempt, allocated_byte, altered, content_of, small_segments
 
 __all__ = ["small_segments"]
 pytestmark = pytest.mark.usefixtures("small_segments")

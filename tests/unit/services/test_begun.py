@@ -15,8 +15,7 @@ from rescue.services.begun import interrupted
 from rescue.stores.folder import FolderStore
 from rescue.units import KIB, MIB
 from tests.unit.images.disks import SmallDisk
-from tests.unit.jobs.attempts import Attempt, small_segments
-from tests.unit.jobs.test_going_on import DISK, altered, dense_disk
+from tests.unit.jobs.attempts import DISK, Attempt, altered, dense_disk, small_segments
 
 __all__ = ["small_segments"]
 pytestmark = pytest.mark.usefixtures("small_segments")

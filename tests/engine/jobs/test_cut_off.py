@@ -19,32 +19,23 @@ from rescue.model.extents import ExtentMap
 from rescue.stores.folder import FolderStore
 from rescue.system.blockfile import FileSource
 from rescue.units import KIB, MIB
-from tests.unit.images.disks import SmallDisk, small_disk
-from tests.unit.jobs.attempts import SEGMENT, Attempt, Content, content_of, small_segments
+from tests.unit.images.disks import SmallDisk
+from tests.unit.jobs.attempts import (
+    DISK,
+    SEGMENT,
+    Attempt,
+    Content,
+    allocated_byte,
+    altered,
+    content_of,
+    dense_disk,
+    small_segments,
+)
 
 __all__ = ["small_segments"]
 pytestmark = pytest.mark.usefixtures("small_segments")
 
 
-def dense_disk(seed: int, size: int = 12 * MIB) -> SmallDisk:
-    """A small disk with noise, zeros and holes of many sizes in every segment, so that its image is large."""
-    disk = small_disk(seed, size)
-    content = bytearray(disk.content)
-    chance = random.Random(seed)
-    volumes = []
-    for volume, extents in disk.volumes:
-        parts = []
-        for number, start in enumerate(range(volume.start, volume.end - MIB + 1, MIB)):
-            end = start + (900 - (64 << number % 4)) * KIB
-            content[start:end] = chance.randbytes(end - start)
-            content[start + 100 * KIB : start + 500 * KIB : 2] = bytes(200 * KIB)
-            parts.append((start, end + 100 * KIB))
-        kept = extents.union(ExtentMap(parts))
-        volumes.append((replace(volume, used_bytes=kept.total), kept))
-    return SmallDisk(bytes(content), disk.layout, tuple(volumes))
-
-
-DISK = dense_disk(3)
 PASSPHRASE = Secrets(passphrase="correct horse")
 
 
@@ -79,18 +70,6 @@ def goes_on(made: Attempt, expected: Content) -> str:
     assert content_of(made.image, made.secrets) == expected
     assert [path.name for path in made.folder.iterdir()] == [made.name]
     return told[0].removeprefix("Going on at ").split(" of the disk")[0] if told else ""
-
-
-def altered(disk: SmallDisk, offset: int) -> SmallDisk:
-    """A disk with another byte."""
-    content = bytearray(disk.content)
-    content[offset] ^= 0x40
-    return SmallDisk(bytes(content), disk.layout, disk.volumes)
-
-
-def allocated_byte(disk: SmallDisk, start: int) -> int:
-    """The first byte behind ``start`` that belongs to a file system."""
-    return min(max(extent.start, start) for _, extents in disk.volumes for extent in extents if extent.end > start)
 
 
 def test_cut_off_at_every_kind_of_place(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from rescue.model.source import Source
 from rescue.model.volume import Identity
 from tests.unit.filesystems.volumes import FLIPS, Flip, SparseVolume
 
+pytestmark = pytest.mark.engine
+
 _TYPES = {
     "files-ext4": "ext4",
     "files-ext2": "ext2",
