@@ -46,10 +46,10 @@ class Export:
         return self._folder / f"{kind}-{self._count}"
 
     @contextmanager
-    def overlay(self, start: int, end: int) -> Iterator[Path]:
+    def overlay(self, start: int, end: int, *, folder: Path | None = None) -> Iterator[Path]:
         """The bytes ``[start, end)`` of the disk on a socket of their own, writable: what is written is thrown away at the end.
 
-        Raises ProgramError.
+        It is kept in a nameless file in ``folder``, or where nbdkit keeps it. Raises ProgramError.
         """
         socket = self._name("overlay")
         command = [
@@ -63,7 +63,7 @@ class Export:
             "nbd",
         ]
         command += [f"socket={self.socket}", f"offset={start}", f"range={end - start}"]
-        with running(command, socket.exists):
+        with running(command, socket.exists, env={"TMPDIR": str(folder)} if folder else None):
             yield socket
 
     @contextmanager
