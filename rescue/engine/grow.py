@@ -1,0 +1,105 @@
+"""A volume that was put into a larger partition fills it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+from rescue.engine.resizing import (
+    EXT,
+    Check,
+    grow_btrfs,
+    grow_xfs,
+    nothing,
+    require_sound,
+    resize_ext,
+    resize_ntfs,
+    resize_swap,
+    settle_ext,
+    work,
+)
+from rescue.errors import TargetWriteError, UsageError
+from rescue.model.volume import Identity
+from rescue.system.loop import loop_device
+from rescue.units import human_size
+
+
+def grow(path: str, start: int, end: int, identity: Identity, *, check: Check = nothing) -> str:
+    """Make the file system at the start of the bytes ``[start, end)`` (multiples of 512) of a disk or file fill them.
+
+    Gives a sentence for the journal, also when it stays as it is because no tool can do that. ``check`` is called often, and
+    what it raises ends the work. Needs root. Raises UsageError, DamagedError when its own check finds it damaged before or
+    after, UnsupportedError when this system has no driver for it, ProgramError when a tool fails.
+    """
+    if start % 512 or end % 512 or end <= start:
+        raise UsageError(f"{start} to {end} are no bytes that a partition can have.")
+    how = _GROWERS.get(identity.type)
+    if how is None:
+        what = identity.type or "What is on it"
+        return f"{what} stays as it is: no program makes it larger in place. The rest of its partition is not used."
+    with loop_device(path, offset=start, size=end - start, writable=True) as node:
+        how(node, identity, end - start, check)
+        _flush(node)
+    _flush(path)
+    return f"{identity.type} fills its partition of {human_size(end - start)}."
+
+
+def _flush(path: str) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        raise TargetWriteError(
+            f"{path} does not take data any more: {error.strerror}.", "Check the cable and the disk."
+        ) from error
+    finally:
+        os.close(fd)
+
+
+def _ext(node: str, identity: Identity, size: int, check: Check) -> None:
+    del size
+    settle_ext(node, check)
+    resize_ext(node, None, check)
+    require_sound(identity, node)
+
+
+def _ntfs(node: str, identity: Identity, size: int, check: Check) -> None:
+    del size
+    require_sound(identity, node)
+    resize_ntfs(node, None, check)
+    require_sound(identity, node)
+
+
+def _xfs(node: str, identity: Identity, size: int, check: Check) -> None:
+    del size
+    grow_xfs(node, check)
+    require_sound(identity, node)
+
+
+def _btrfs(node: str, identity: Identity, size: int, check: Check) -> None:
+    del size
+    grow_btrfs(node, check)
+    require_sound(identity, node)
+
+
+def _f2fs(node: str, identity: Identity, size: int, check: Check) -> None:
+    del size
+    require_sound(identity, node)
+    work(["resize.f2fs", node], check)
+    require_sound(identity, node)
+
+
+def _swap(node: str, identity: Identity, size: int, check: Check) -> None:
+    del identity, check
+    resize_swap(node, size)
+
+
+_GROWERS: Final[dict[str, Callable[[str, Identity, int, Check], None]]] = {
+    **dict.fromkeys(EXT, _ext),
+    "ntfs": _ntfs,
+    "xfs": _xfs,
+    "btrfs": _btrfs,
+    "f2fs": _f2fs,
+    "swap": _swap,
+}

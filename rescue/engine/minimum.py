@@ -1,0 +1,142 @@
+"""How small a volume can be made, and by what means. Nothing below is written, and no more than structures are read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from rescue.engine import exfat_refill, fat_refill
+from rescue.engine.overlay import MEMORY, volume_overlay
+from rescue.engine.resizing import EXT, nothing, settle_ext
+from rescue.engine.xfs_shared import shared_bytes
+from rescue.errors import DamagedError, FormatError, ProgramError
+from rescue.filesystems.ext_superblock import read_superblock as read_ext
+from rescue.filesystems.maps import used_map
+from rescue.filesystems.xfs_superblock import read_superblock as read_xfs
+from rescue.images.nbd.session import Blocks
+from rescue.model.source import SliceSource, Source
+from rescue.model.volume import Identity, UsedMap
+from rescue.system.blockfile import FileSource
+from rescue.system.run import run
+from rescue.units import MIB, align_up
+
+# "shrink": by its own tool. "refill": made anew and filled by files. "fixed": as it is.
+How = Literal["shrink", "refill", "fixed"]
+
+_SWAP: Final = MIB
+_XFS_LEAST: Final = 320 * MIB  # mkfs.xfs makes none below 300 MiB
+_F2FS_LEAST: Final = 128 * MIB
+_BTRFS_SPARE: Final = 384 * MIB
+_NTFS_MINIMUM: Final = re.compile(r"You might resize at (\d+) bytes")
+_EXT_MINIMUM: Final = re.compile(r"minimum size of the filesystem: (\d+)")
+_TOOL_SECONDS: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Minimum:
+    """The smallest size in bytes, a multiple of a MiB or the present one, and how it is reached; ``because``: why not smaller."""
+
+    bytes: int
+    how: How
+    because: str = ""
+
+
+def minimum_size(blocks: Blocks, start: int, end: int, identity: Identity, *, folder: Path = MEMORY) -> Minimum:
+    """How small the volume ``[start, end)`` of a disk can be made. What is damaged or unknown cannot.
+
+    Some tools open it over an overlay, which takes a few MiB in ``folder``. Raises RescueError only for what is wrong with
+    this program's surroundings.
+    """
+    size = end - start
+    volume = SliceSource(blocks, start, end)
+    try:
+        if identity.type == "swap":
+            used = used_map(volume, identity, path="", offset=0)
+            return Minimum(size, "fixed", used.whole_because) if used.whole_because else Minimum(min(_SWAP, size), "shrink")
+        if identity.type in EXT or identity.type == "ntfs":
+            with volume_overlay(blocks, start, end, folder=folder) as overlay:
+                found = tool_minimum(identity, overlay.path)
+            return Minimum(min(found, size), "shrink")
+        if identity.type in ("btrfs", "xfs", "vfat", "exfat", "f2fs"):
+            return _by_map(blocks, start, end, volume, identity, folder)
+    except (DamagedError, FormatError, ProgramError) as error:
+        return Minimum(size, "fixed", error.message)
+    what = f"This program cannot make {identity.type} smaller." if identity.type else "What is on it is not known."
+    return Minimum(size, "fixed", what)
+
+
+def tool_minimum(identity: Identity, path: str) -> int:
+    """What the file system's own tool calls the smallest size, and a little more. ``path`` may be written to.
+
+    Raises DamagedError when it is damaged, FormatError, ProgramError.
+    """
+    with FileSource(path) as volume:
+        if identity.type in EXT:
+            if read_ext(volume).unclean:
+                settle_ext(path, nothing)
+            said = run(["resize2fs", "-P", path], timeout=_TOOL_SECONDS).text
+            return _rounded(_number(_EXT_MINIMUM, said, "resize2fs") * read_ext(volume).block_size)
+        if identity.type == "ntfs":
+            require_clean(used_map(volume, identity, path=path, offset=0))
+            command = ["ntfsresize", "--info", "--force", "--no-progress-bar", path]
+            # A full volume is answered by an error, which says what it found as well.
+            done = run(command, timeout=_TOOL_SECONDS, ok=(0, 1))
+            if not done.code:
+                return _rounded(_number(_NTFS_MINIMUM, done.text, "ntfsresize"))
+            if "volume is full" in done.text + done.stderr.decode("utf-8", "replace"):
+                return volume.size
+            raise DamagedError("ntfsresize finds it damaged.", "Check it with Windows (chkdsk /f).")
+        used = used_map(volume, identity, path=path, offset=0)
+        require_clean(used)
+        return _btrfs(used)
+
+
+def require_clean(used: UsedMap) -> None:
+    """Raise DamagedError when the map is no map."""
+    if used.whole_because:
+        raise DamagedError(used.whole_because)
+
+
+def _by_map(blocks: Blocks, start: int, end: int, volume: Source, identity: Identity, folder: Path) -> Minimum:
+    if identity.type == "f2fs":
+        # partclone reads it by itself, from a path.
+        with volume_overlay(blocks, start, end, folder=folder) as overlay, FileSource(overlay.path) as source:
+            used = used_map(source, identity, path=overlay.path, offset=0)
+    else:
+        used = used_map(volume, identity, path="", offset=0)
+    require_clean(used)
+    size = end - start
+    match identity.type:
+        case "btrfs":
+            return Minimum(min(_btrfs(used), size), "shrink")
+        case "vfat":
+            return Minimum(min(align_up(fat_refill.smallest(volume), MIB), size), "refill")
+        case "exfat":
+            return Minimum(min(align_up(exfat_refill.smallest(volume), MIB), size), "refill")
+        case "xfs":
+            superblock = read_xfs(volume)
+            files = used.extents.total - superblock.log_size + shared_bytes(volume)
+            return Minimum(min(max(align_up(files + files // 16 + 128 * MIB, MIB), _XFS_LEAST), size), "refill")
+        case _:
+            total = used.extents.total
+            return Minimum(min(max(align_up(total + total // 8 + 64 * MIB, MIB), _F2FS_LEAST), size), "refill")
+
+
+def _btrfs(used: UsedMap) -> int:
+    """Metadata is counted twice in the map where there are two copies. Block groups are never quite full."""
+    total = used.extents.total
+    return align_up(total + total // 6 + _BTRFS_SPARE, MIB)
+
+
+def _rounded(size: int) -> int:
+    """The tools' estimates are exact to a few blocks; one that fails at the end of an hour is worse than one percent."""
+    return align_up(size + size // 100 + 2 * MIB, MIB)
+
+
+def _number(pattern: re.Pattern[str], said: str, program: str) -> int:
+    found = pattern.search(said)
+    if found is None:
+        raise ProgramError(f"{program} did not say how small the volume can be.")
+    return int(found[1])

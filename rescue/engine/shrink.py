@@ -1,0 +1,136 @@
+"""A volume made smaller on its way, over a throw-away overlay, by its own tool. What it comes from is never written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rescue.engine.minimum import require_clean, tool_minimum
+from rescue.engine.overlay import MEMORY, Overlay, require_room, volume_overlay
+from rescue.engine.resizing import (
+    EXT,
+    Check,
+    nothing,
+    require_sound,
+    resize_ext,
+    resize_ntfs,
+    resize_swap,
+    settle_ext,
+    shrink_btrfs,
+)
+from rescue.errors import DamagedError, ProgramError, RefusedError, RescueError, UnsupportedError, UsageError
+from rescue.filesystems.maps import used_map
+from rescue.images.nbd.session import Blocks
+from rescue.model.extents import ExtentMap
+from rescue.model.source import SliceSource, Source
+from rescue.model.volume import Identity, UsedMap
+from rescue.system.blockfile import FileSource
+from rescue.units import KIB, align_down, human_size
+
+SHRINKABLE = frozenset({*EXT, "ntfs", "btrfs", "swap"})
+# Every size of a block or cluster that the tools round down to.
+_UNIT = 64 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """A volume that was made smaller: ``source`` has exactly the wanted size, ``used`` is what of it must be copied.
+
+    ``path`` is the device that it is on, larger than the volume. ``said`` is a sentence for the journal.
+    """
+
+    source: Source
+    used: ExtentMap
+    path: str
+    said: str
+
+
+@contextmanager
+def shrunk(
+    blocks: Blocks,
+    start: int,
+    end: int,
+    identity: Identity,
+    new_size: int,
+    *,
+    folder: Path = MEMORY,
+    check: Check = nothing,
+) -> Iterator[Shrunk]:
+    """The volume ``[start, end)`` of a disk or image made ``new_size`` bytes large, as long as the context lasts.
+
+    What moves is kept in ``folder`` and forgotten at the end. ``check`` is called often, and what it raises ends the work.
+    Raises before any work UsageError, UnsupportedError for a file system that cannot shrink, RefusedError when it does not
+    fit or ``folder`` has no room; DamagedError when it is damaged; ProgramError when a tool fails. Needs root.
+    """
+    size = end - start
+    if identity.type not in SHRINKABLE:
+        raise UnsupportedError(f"No program makes {identity.type or 'unknown content'} smaller.")
+    if not 0 < new_size <= size or new_size % 512:
+        raise UsageError(f"A volume of {size} bytes cannot be made {new_size} bytes large.")
+    with volume_overlay(blocks, start, end, folder=folder) as overlay:
+        try:
+            _prepare(overlay, identity, new_size, check)
+            _shrink(overlay.path, identity, align_down(new_size, _UNIT), check)
+            require_swap_or_sound(identity, overlay.path)
+        except RescueError as error:
+            raised = overlay.explain(error)
+            if raised is error:
+                raise
+            raise raised from error
+        with FileSource(overlay.path) as source:
+            volume = SliceSource(source, 0, new_size)
+            used = used_map(volume, identity, path=overlay.path, offset=0)
+            if used.whole_because:
+                raise ProgramError(f"The file system was made smaller, and is not in order: {used.whole_because}")
+            said = f"{identity.type} made smaller from {human_size(size)} to {human_size(new_size)}."
+            yield Shrunk(volume, used.extents, overlay.path, said)
+
+
+def require_swap_or_sound(identity: Identity, path: str) -> None:
+    """The file system's own check, where it has one. Raises DamagedError, ProgramError."""
+    if identity.type != "swap":
+        require_sound(identity, path)
+
+
+def _prepare(overlay: Overlay, identity: Identity, new_size: int, check: Check) -> None:
+    """Refuse what is damaged, too large or would take too much room. A journal is replayed, over the overlay."""
+    if identity.type in EXT:
+        settle_ext(overlay.path, check)
+    used = _clean_map(overlay.path, identity)
+    if identity.type == "swap":
+        return
+    if identity.type not in EXT:
+        require_sound(identity, overlay.path)
+    least = tool_minimum(identity, overlay.path)
+    if new_size < least:
+        raise RefusedError(
+            f"The {identity.type} file system cannot be made smaller than {least} bytes ({human_size(least)}); "
+            f"{new_size} bytes ({human_size(new_size)}) were asked for.",
+            "Give it more room, or have it made anew and filled by files.",
+        )
+    require_room(used.extents, new_size, overlay.folder)
+
+
+def _clean_map(path: str, identity: Identity) -> UsedMap:
+    with FileSource(path) as source:
+        used = used_map(source, identity, path=path, offset=0)
+    try:
+        require_clean(used)
+    except DamagedError as error:
+        hint = "Start the system that it belongs to, shut it down completely, and try again."
+        raise DamagedError(f"The {identity.type} volume cannot be made smaller. {error.message}", hint) from error
+    return used
+
+
+def _shrink(path: str, identity: Identity, size: int, check: Check) -> None:
+    match identity.type:
+        case "ntfs":
+            resize_ntfs(path, size, check)
+        case "btrfs":
+            shrink_btrfs(path, size, check)
+        case "swap":
+            resize_swap(path, size)
+        case _:
+            resize_ext(path, size, check)

@@ -1,0 +1,308 @@
+"""Volumes made smaller over an overlay by their own tools: whole, equal, and what they come from untouched."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rescue.engine.checkers import check
+from rescue.engine.minimum import minimum_size
+from rescue.engine.overlay import SourceBlocks, overlay_estimate
+from rescue.engine.shrink import shrunk
+from rescue.errors import CancelledError, DamagedError, RefusedError, SourceReadError, UnsupportedError, UsageError
+from rescue.filesystems.ext_superblock import read_superblock
+from rescue.filesystems.identify import identify
+from rescue.filesystems.maps import used_map
+from rescue.model.extents import ExtentMap
+from rescue.model.source import SliceSource, Source
+from rescue.model.volume import Identity
+from rescue.system.blockfile import FileSource
+from rescue.system.run import run
+from rescue.units import GIB, MIB, human_size
+from tests.engine.filesystems.oracle import Tree, describe, fill, thin_out
+from tests.engine.fit.volumes import START, Disk, copy_used, digest, make, opened
+
+pytestmark = pytest.mark.engine
+
+KINDS = ("ext4", "ext4-1k", "ext4-old", "ext3", "ext2", "ntfs", "btrfs", "btrfs-xxhash")
+
+
+def _filled(path: Path, kind: str, size: int, amount: int) -> tuple[Disk, Tree]:
+    disk = make(path, kind, size)
+    driver = disk.identity.type
+    with opened(path, disk.start, disk.end, driver) as folder:
+        for number in range(4):
+            fill(folder / f"old {number}", number, amount // 3)
+            os.sync()
+        for number in range(3):
+            shutil.rmtree(folder / f"old {number}")
+        thin_out(folder / "old 3", 2)
+        if driver == "btrfs":
+            run(["btrfs", "subvolume", "create", str(folder / "volume below")])
+            run(["btrfs", "subvolume", "snapshot", str(folder / "volume below"), str(folder / "snapshot")])
+        fill(folder / "new", 5, amount)
+        tree = describe(folder)
+    return disk, tree
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(tmp_path: Path) -> Iterator[None]:
+    before = run(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"]).text
+    yield
+    assert "rescue-" not in Path("/proc/self/mounts").read_text()
+    left = set(run(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"]).text.splitlines())
+    assert not [line for line in left - set(before.splitlines()) if str(tmp_path) in line or "rescue-" in line]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shrunk_to_its_minimum_it_is_whole_and_the_disk_is_untouched(kind: str, tmp_path: Path) -> None:
+    disk, tree = _filled(tmp_path / "disk", kind, 2 * GIB, 150 * MIB)
+    before = digest(disk.path)
+    overlay = tmp_path / "overlay"
+    overlay.mkdir()
+    with disk.blocks() as blocks:
+        least = minimum_size(blocks, disk.start, disk.end, disk.identity, folder=overlay)
+        assert least.how == "shrink"
+        assert 150 * MIB < least.bytes < 700 * MIB
+        new = max(least.bytes, 200 * MIB)
+        target = tmp_path / "target"
+        with shrunk(blocks, disk.start, disk.end, disk.identity, new, folder=overlay) as volume:
+            assert volume.source.size == new
+            assert volume.used.end <= new
+            copy_used(volume.source, volume.used, target, START, new)
+            assert human_size(new) in volume.said
+    assert list(overlay.iterdir()) == []
+    assert digest(disk.path) == before
+    driver = disk.identity.type
+    assert identify(str(target), START, new) == disk.identity
+    with opened(target, START, START + new, driver, "ro") as folder:
+        assert describe(folder) == tree
+    volume_only = tmp_path / "volume"
+    run(["dd", f"if={target}", f"of={volume_only}", "bs=1M", f"skip={START // MIB}", "conv=sparse", "status=none"])
+    found = check(driver, str(volume_only), dirty=False, timeout=300)
+    assert found.done
+    assert not found.problem
+
+
+def _small(path: Path, kind: str = "ext4") -> Disk:
+    disk = make(path, kind, 400 * MIB)
+    with opened(path, disk.start, disk.end, disk.identity.type) as folder:
+        fill(folder / "files", 1, 60 * MIB)
+    return disk
+
+
+def _refused(disk: Disk, size: int, folder: Path, blocks: SourceBlocks | None = None) -> Callable[[], None]:
+    def attempt() -> None:
+        with (
+            FileSource(disk.path) as source,
+            shrunk(blocks or SourceBlocks(source), disk.start, disk.end, disk.identity, size, folder=folder),
+        ):
+            raise AssertionError("it was made smaller")
+
+    return attempt
+
+
+@pytest.mark.parametrize("kind", ["ext4", "ntfs", "btrfs"])
+def test_too_small_is_refused_with_numbers(kind: str, tmp_path: Path) -> None:
+    disk = _small(tmp_path / "disk", kind)
+    before = digest(disk.path)
+    with pytest.raises(RefusedError, match=r"cannot be made smaller than \d{8,} bytes .*; 52428800 bytes \(50\.0 MiB\)"):
+        _refused(disk, 50 * MIB, tmp_path)()
+    assert digest(disk.path) == before
+
+
+def test_a_journal_is_replayed_over_the_overlay(tmp_path: Path) -> None:
+    disk = make(tmp_path / "disk", "ext4", 400 * MIB)
+    copy = tmp_path / "copy"
+    with opened(disk.path, disk.start, disk.end, "ext4") as folder:
+        fill(folder / "files", 1, 30 * MIB)
+        for path in [folder, *(p for p in sorted((folder / "files").rglob("*")) if not p.is_symlink())]:
+            fd = os.open(path, os.O_RDONLY)
+            os.fsync(fd)
+            os.close(fd)
+        tree = describe(folder)
+        shutil.copyfile(disk.path, copy)
+    before = digest(copy)
+    with FileSource(copy) as source:
+        blocks = SourceBlocks(source)
+        assert minimum_size(blocks, disk.start, disk.end, disk.identity, folder=tmp_path).how == "shrink"
+        with shrunk(blocks, disk.start, disk.end, disk.identity, 200 * MIB, folder=tmp_path) as volume:
+            copy_used(volume.source, volume.used, tmp_path / "target", START, 200 * MIB)
+    assert digest(copy) == before
+    with opened(tmp_path / "target", START, START + 200 * MIB, "ext4", "ro") as folder:
+        assert describe(folder) == tree
+
+
+def _damage(disk: Disk, patches: dict[int, bytes]) -> None:
+    with disk.path.open("r+b") as file:
+        for place, data in patches.items():
+            file.seek(disk.start + place)
+            file.write(data)
+
+
+def test_a_damaged_ext_is_refused(tmp_path: Path) -> None:
+    disk = _small(tmp_path / "disk")
+    said = run(["dumpe2fs", f"{disk.path}?offset={disk.start}"]).text
+    table = int(next(line for line in said.splitlines() if "Inode table at" in line).split("at ")[1].split("-")[0])
+    with FileSource(disk.path) as source:
+        block = read_superblock(SliceSource(source, disk.start, disk.end)).block_size
+    _damage(disk, {table * block: os.urandom(3 * 4096)})
+    before = digest(disk.path)
+    with pytest.raises(DamagedError, match=r"damaged beyond what its journal repairs"):
+        _refused(disk, 300 * MIB, tmp_path)()
+    assert digest(disk.path) == before
+
+
+def test_an_ntfs_that_windows_must_look_at_first_is_refused(tmp_path: Path) -> None:
+    disk = _small(tmp_path / "disk", "ntfs")
+    with opened(disk.path, disk.start, disk.end, "ntfs") as folder:
+        (folder / "hiberfil.sys").write_bytes(b"hibr" + os.urandom(4096))
+    with pytest.raises(DamagedError, match=r"Windows is hibernated") as caught:
+        _refused(disk, 300 * MIB, tmp_path)()
+    assert "shut it down completely" in caught.value.hint
+    with disk.blocks() as blocks:
+        least = minimum_size(blocks, disk.start, disk.end, disk.identity, folder=tmp_path)
+    assert (least.bytes, least.how) == (400 * MIB, "fixed")
+    assert "hibernated" in least.because
+
+
+def test_a_damaged_btrfs_is_refused(tmp_path: Path) -> None:
+    disk = _small(tmp_path / "disk", "btrfs")
+    with FileSource(disk.path) as source:
+        data = source.pread(disk.end - disk.start, disk.start)
+    # Nodes hold the UUID behind their checksum; the superblock is at 64 KiB. Both copies of all but the first MiB are spoilt.
+    mark = bytes.fromhex("a1b2c3d4010243048506" + "0708090a0b0c")
+    places = []
+    place = data.find(mark, MIB)
+    while place >= 0:
+        places.append(place)
+        place = data.find(mark, place + 4096)
+    _damage(disk, {place + 200: os.urandom(64) for place in places if (place - 32) % 16384 == 0})
+    with pytest.raises(DamagedError, match="cannot be made smaller"):
+        _refused(disk, 390 * MIB, tmp_path)()
+
+
+def test_an_overlay_without_room_is_refused_before_anything_moves(tmp_path: Path) -> None:
+    disk = _small(tmp_path / "disk")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)])
+    try:
+        with pytest.raises(RefusedError, match=r"takes about \d.* for a time; .*/small has .* free"):
+            _refused(disk, 300 * MIB, folder)()
+    finally:
+        run(["umount", str(folder)])
+
+
+def test_an_overlay_that_fills_up_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = make(tmp_path / "disk", "ext4", 600 * MIB)
+    with opened(disk.path, disk.start, disk.end, "ext4") as root:
+        for number in range(4):
+            fill(root / f"{number}", number, 120 * MIB)
+        shutil.rmtree(root / "0")
+        shutil.rmtree(root / "1")
+    monkeypatch.setattr("rescue.engine.overlay.overlay_estimate", lambda used, size: 0)
+    folder = tmp_path / "small"
+    folder.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(folder)])
+    try:
+        with pytest.raises(RefusedError, match=r"/small has no room left"):
+            _refused(disk, 420 * MIB, folder)()
+    finally:
+        run(["umount", str(folder)])
+
+
+class _Failing(SourceBlocks):
+    """A disk with a place that cannot be read."""
+
+    def __init__(self, source: Source, bad: int) -> None:
+        super().__init__(source)
+        self._bad = bad
+
+    def pread(self, length: int, offset: int) -> bytes:
+        if offset <= self._bad < offset + length:
+            raise SourceReadError("The disk cannot be read there.", self._bad, 512)
+        return super().pread(length, offset)
+
+
+def test_a_disk_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    disk = _small(tmp_path / "disk")
+    with FileSource(disk.path) as source, pytest.raises(SourceReadError, match=r"The disk cannot be read there"):
+        _refused(disk, 300 * MIB, tmp_path, _Failing(source, disk.start + 4096))()
+
+
+def test_it_can_be_stopped(tmp_path: Path) -> None:
+    disk = _small(tmp_path / "disk")
+    before = digest(disk.path)
+    calls = 0
+
+    def stop() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise CancelledError("stopped")
+
+    with (
+        disk.blocks() as blocks,
+        pytest.raises(CancelledError),
+        shrunk(blocks, disk.start, disk.end, disk.identity, 300 * MIB, folder=tmp_path, check=stop),
+    ):
+        pass
+    assert digest(disk.path) == before
+
+
+def test_swap_keeps_its_names(tmp_path: Path) -> None:
+    path = tmp_path / "swap"
+    with path.open("wb") as file:
+        file.truncate(64 * MIB)
+    run(["mkswap", "-U", "a1b2c3d4-0102-4304-8506-0708090a0b0c", "-L", "swap here", str(path)])
+    identity = identify(str(path), 0, 64 * MIB)
+    with FileSource(path) as source, shrunk(SourceBlocks(source), 0, 64 * MIB, identity, 10 * MIB, folder=tmp_path) as volume:
+        assert volume.used == ExtentMap([(0, 4096)])
+        copy_used(volume.source, volume.used, tmp_path / "copy", 0, 10 * MIB)
+    assert identify(str(tmp_path / "copy"), 0, 10 * MIB) == identity
+    header = (tmp_path / "copy").read_bytes()[:4096]
+    assert int.from_bytes(header[1028:1032], "little") == 10 * MIB // 4096 - 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "error"),
+    [("xfs", MIB, UnsupportedError), ("", MIB, UnsupportedError), ("ext4", 0, UsageError), ("ext4", 9 * MIB, UsageError)],
+)
+def test_what_makes_no_sense_is_refused(kind: str, size: int, error: type[Exception], tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(8 * MIB))
+    with pytest.raises(error):
+        _refused(Disk(path, 0, 8 * MIB, Identity(kind)), size, tmp_path)()
+
+
+def test_the_estimate_holds(tmp_path: Path) -> None:
+    """What is written to the overlay is no more than was said before, where free space is in pieces."""
+    disk = make(tmp_path / "disk", "ext4", 600 * MIB)
+    with opened(disk.path, disk.start, disk.end, "ext4") as root:
+        chance = random.Random(1)
+        for number in range(1500):
+            (root / str(number)).write_bytes(chance.randbytes(chance.choice((9_000, 70_000, 500_000))))
+        os.sync()
+        for number in range(0, 1500, 2):
+            (root / str(number)).unlink()
+    folder = tmp_path / "room"
+    folder.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", "size=1g", "none", str(folder)])
+    try:
+        with disk.blocks() as blocks:
+            least = minimum_size(blocks, disk.start, disk.end, disk.identity, folder=folder).bytes
+            used = used_map(SliceSource(blocks, disk.start, disk.end), disk.identity, path="", offset=0)
+            with shrunk(blocks, disk.start, disk.end, disk.identity, least, folder=folder):
+                found = os.statvfs(folder)
+                taken = (found.f_blocks - found.f_bfree) * found.f_frsize
+            estimate = overlay_estimate(used.extents, least)
+            assert taken <= estimate
+            assert estimate < 6 * taken
+    finally:
+        run(["umount", str(folder)])
