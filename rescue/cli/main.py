@@ -24,7 +24,7 @@ from rescue.services.scratch import ScratchMachine
 _COMMANDS: Final = {
     "disks": "disks", "backup": "backup", "restore": "restore", "verify": "verify", "info": "info", "list": "images",
     "key": "key", "ls": "files", "extract": "files", "mount": "mount", "umount": "mount", "export": "export",
-    "prune": "prune", "consolidate": "consolidate", "wipe": "wipe", "clone": "clone",
+    "prune": "prune", "consolidate": "consolidate", "wipe": "wipe", "partition": "partition", "clone": "clone",
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ def plan_text(plan: Plan) -> list[str]:
     lines = []
     for number, sentence in enumerate(plan.sentences, 1):
         lines += _wrapped(f"{number}. ", sentence)
-    if plan.target is not None:
+    if plan.target is not None and (plan.losses or plan.kind != "partition"):
         lines += ["", f"Lost on {disk_words(plan.target)}:"]
         lines += [line for loss in plan.losses for line in _wrapped("- ", loss)] or ["- nothing: the disk is blank"]
     elif plan.losses:

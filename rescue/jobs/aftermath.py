@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import assert_never
 
 from rescue.errors import RescueError
-from rescue.jobs.edit_words import after_wipe
+from rescue.jobs.edit_words import after_edit, after_wipe
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
-from rescue.model.edit import EraseExtents, ProveErased, SanitizeDisk
+from rescue.model.edit import (
+    EraseExtents,
+    FormatVolume,
+    MoveVolume,
+    ProveErased,
+    PutTableBack,
+    ResizeVolume,
+    SanitizeDisk,
+    SaveTables,
+    SetTable,
+)
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -81,6 +91,8 @@ def aftermath(plan: Plan, step: Step) -> str:
             return f"{step.target} was written completely, but it is not proved. Run the same command again to be sure."
         case EraseExtents() | ProveErased() | SanitizeDisk():
             return after_wipe(step)
+        case SaveTables() | SetTable() | FormatVolume() | ResizeVolume() | MoveVolume() | PutTableBack():
+            return after_edit(step)
         case _:
             assert_never(step)
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias, assert_never
 
-from rescue.model.edit import EraseExtents, ProveErased, SanitizeDisk
+from rescue.model.edit import (
+    EraseExtents,
+    FormatVolume,
+    MoveVolume,
+    ProveErased,
+    PutTableBack,
+    ResizeVolume,
+    SanitizeDisk,
+    SaveTables,
+    SetTable,
+)
 
 WipeStep: TypeAlias = EraseExtents | ProveErased | SanitizeDisk
+PartitionStep: TypeAlias = SaveTables | SetTable | FormatVolume | ResizeVolume | MoveVolume | PutTableBack
 
 
 def wiped_words(step: WipeStep, facts: Mapping[str, object]) -> str:
@@ -35,5 +46,51 @@ def after_wipe(step: WipeStep) -> str:
             return f"{step.target} was wiped, but it is not proved. Run the same command again to be sure."
         case SanitizeDisk():
             return f"{step.target} may be erased, in part or not at all. Run the same command again to be sure."
+        case _:
+            assert_never(step)
+
+
+def edited_words(step: PartitionStep, facts: Mapping[str, object]) -> str:
+    """What a step did, as a sentence."""
+    match step:
+        case SaveTables():
+            return f"The old partition table is kept in {step.file}."
+        case SetTable():
+            return f"The partition table of {step.target} is written and was read back."
+        case FormatVolume():
+            return f"There is a new {step.filesystem} on {step.target}."
+        case ResizeVolume():
+            said = facts.get("resized")
+            return said if isinstance(said, str) else ""
+        case MoveVolume():
+            return f"Partition {step.number} is moved; every byte of it was read back before the next was written."
+        case PutTableBack():
+            return f"The partition table of {step.target} is as it was when it was kept in {step.file}."
+        case _:
+            assert_never(step)
+
+
+def after_edit(step: PartitionStep) -> str:
+    """In what state a job leaves things that ended within the step."""
+    match step:
+        case SaveTables():
+            return f"{step.target} was not changed."
+        case SetTable() | PutTableBack():
+            return (
+                f"The partition table of {step.target} may be the old or the new one; no data were touched. Look with: rescue"
+                f" disks {step.target}; put the old one back with: rescue partition {step.target} --undo"
+            )
+        case FormatVolume():
+            return f"The partition of {step.target} that was to be formatted holds nothing that can be used: format it again."
+        case ResizeVolume():
+            return (
+                f"A file system on {step.target} was being resized. Check it before it is used (rescue verify cannot: use its own"
+                " checker), then look at the disk again; operations that were to come after it were not done."
+            )
+        case MoveVolume():
+            return (
+                f"Partition {step.number} is between two places, and nothing of it is lost. Go on with: rescue partition"
+                f" {step.target} --continue"
+            )
         case _:
             assert_never(step)

@@ -10,11 +10,21 @@ from typing import Protocol, TypeAlias, assert_never
 
 from rescue.errors import CancelledError, RescueError
 from rescue.jobs.aftermath import aftermath, nothing_done
-from rescue.jobs.edit_words import wiped_words
+from rescue.jobs.edit_words import edited_words, wiped_words
 from rescue.jobs.losses import incomplete, mended_words, unread_words
 from rescue.jobs.reporter import Reporter
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
-from rescue.model.edit import EraseExtents, ProveErased, SanitizeDisk
+from rescue.model.edit import (
+    EraseExtents,
+    FormatVolume,
+    MoveVolume,
+    ProveErased,
+    PutTableBack,
+    ResizeVolume,
+    SanitizeDisk,
+    SaveTables,
+    SetTable,
+)
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -183,12 +193,17 @@ def _done(plan: Plan, facts: Facts) -> str:
             case ConsolidateImage():
                 said.append(_consolidated(facts, step))
             case VerifyStore():
-                said.append(f"All {facts.get('whole_images')} images in {step.store} are whole.")
+                count = facts.get("whole_images")
+                said.append(
+                    f"All {count} images in {step.store} are whole." if count != 1 else f"The image in {step.store} is whole."
+                )
             case ReadBack() | CloneReadBack():
                 what = "What was written" if facts.get("missing_bytes") else "Everything"
                 said.append(f"{what} was read back from the disk and is right.")
             case EraseExtents() | ProveErased() | SanitizeDisk():
                 said.append(wiped_words(step, facts))
+            case SaveTables() | SetTable() | FormatVolume() | ResizeVolume() | MoveVolume() | PutTableBack():
+                said.append(edited_words(step, facts))
             case _:
                 assert_never(step)
     return " ".join(dict.fromkeys(said))

@@ -19,7 +19,17 @@ from rescue.jobs.execute import Facts
 from rescue.jobs.guard import check_source, check_target
 from rescue.jobs.reporter import Reporter
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
-from rescue.model.edit import EraseExtents, ProveErased, SanitizeDisk
+from rescue.model.edit import (
+    EraseExtents,
+    FormatVolume,
+    MoveVolume,
+    ProveErased,
+    PutTableBack,
+    ResizeVolume,
+    SanitizeDisk,
+    SaveTables,
+    SetTable,
+)
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -134,6 +144,10 @@ class EngineSteps:
                 from rescue.jobs.wiping import perform_wipe
 
                 return perform_wipe(step, self._plan, token, reporter)
+            case SaveTables() | SetTable() | FormatVolume() | ResizeVolume() | MoveVolume() | PutTableBack():
+                from rescue.jobs.editing import perform_edit
+
+                return perform_edit(step, self._plan, token, reporter)
             case _:
                 assert_never(step)
 

@@ -7,6 +7,9 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from rescue.model.extents import Extent
+from rescue.model.layout import Layout
+from rescue.model.operation import FileSystem
+from rescue.model.volume import Identity
 
 WipeMethod: TypeAlias = Literal["quick", "zeros", "sanitize"]
 SanitizeWay: TypeAlias = Literal[
@@ -39,4 +42,77 @@ class SanitizeDisk(msgspec.Struct, frozen=True, tag="sanitize-disk"):
     prove: bool = True
 
 
-EditStep: TypeAlias = EraseExtents | ProveErased | SanitizeDisk
+class SaveTables(msgspec.Struct, frozen=True, tag="save-tables"):
+    """Keep in ``file`` what of the target's tables and headers is about to change.
+
+    ``layouts`` are those that will be written, in this order; ``changed`` the bytes outside of tables that will be written.
+    """
+
+    title: str
+    target: str
+    file: str
+    before: Layout
+    layouts: tuple[Layout, ...]
+    changed: tuple[Extent, ...]
+
+
+class SetTable(msgspec.Struct, frozen=True, tag="set-table"):
+    """Write another partition table, and read it back."""
+
+    title: str
+    target: str
+    before: Layout
+    after: Layout
+
+
+class FormatVolume(msgspec.Struct, frozen=True, tag="format-volume"):
+    """Make an empty file system in the bytes ``[start, end)`` of the target."""
+
+    title: str
+    target: str
+    start: int
+    end: int
+    sector_size: int
+    filesystem: FileSystem
+    label: str = ""
+
+
+class ResizeVolume(msgspec.Struct, frozen=True, tag="resize-volume"):
+    """Give the file system that begins at ``start`` the bytes up to ``new_end`` instead of ``old_end``."""
+
+    title: str
+    target: str
+    start: int
+    old_end: int
+    new_end: int
+    identity: Identity
+
+
+class MoveVolume(msgspec.Struct, frozen=True, tag="move-volume"):
+    """Copy what is in partition ``number`` of ``before`` to where it is in ``after``, then write that table.
+
+    How far it got is kept in the unallocated bytes ``journal`` of the target, from where it goes on after a power cut;
+    ``queue`` are the operations of the command from this one on, as they were written.
+    """
+
+    title: str
+    target: str
+    number: int
+    before: Layout
+    after: Layout
+    identity: Identity
+    journal: Extent
+    queue: tuple[str, ...] = ()
+
+
+class PutTableBack(msgspec.Struct, frozen=True, tag="put-table-back"):
+    """Write the tables that are kept in ``file``."""
+
+    title: str
+    target: str
+    file: str
+
+
+EditStep: TypeAlias = (
+    EraseExtents | ProveErased | SanitizeDisk | SaveTables | SetTable | FormatVolume | ResizeVolume | MoveVolume | PutTableBack
+)

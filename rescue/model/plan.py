@@ -205,7 +205,7 @@ class Plan(msgspec.Struct, frozen=True):
     ``command`` is the equivalent command line. ``fingerprint`` is of the disk that will be written to, if any.
     """
 
-    kind: Literal["backup", "restore", "verify", "export", "extract", "prune", "consolidate", "wipe", "clone"]
+    kind: Literal["backup", "restore", "verify", "export", "extract", "prune", "consolidate", "wipe", "partition", "clone"]
     steps: tuple[Step, ...]
     sentences: tuple[str, ...]
     losses: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from rescue.images.secrets import Secrets
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken, Event, Finished
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
+from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
 from rescue.planning.retention import PruneRequest
 from rescue.planning.wipe import WipeRequest
@@ -143,6 +144,14 @@ class Machine(Protocol):
 
     def plan_verify_store(self, folder: str) -> Plan:
         """Raises UsageError when there is no folder, or no image in it; RescueError."""
+        ...
+
+    def plan_partition(self, target: DiskSurvey, request: PartitionRequest) -> Plan:
+        """Change the partitions of a disk by a queue of operations. Raises UsageError, RefusedError."""
+        ...
+
+    def plan_undo(self, target: DiskSurvey, file: str) -> Plan:
+        """Put a partition table back that is kept in ``file``; "": the one that was kept last. Raises RescueError."""
         ...
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:

@@ -35,6 +35,7 @@ from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.clone import plan_clone
 from rescue.planning.consolidate import plan_consolidate
 from rescue.planning.export import FileFacts, plan_export
+from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.prune import StoreState, plan_prune
 from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
 from rescue.planning.restore import plan_restore
@@ -184,6 +185,18 @@ class LocalMachine:
         """See Machine."""
         store = FolderStore(local_path(folder))
         return plan_verify_store(str(store.folder), list_images(store, self._secrets))
+
+    def plan_partition(self, target: DiskSurvey, request: PartitionRequest) -> Plan:
+        """See Machine."""
+        from rescue.services.partitions import plan_edit
+
+        return plan_edit(target, request)
+
+    def plan_undo(self, target: DiskSurvey, file: str) -> Plan:
+        """See Machine."""
+        from rescue.services.partitions import plan_put_back
+
+        return plan_put_back(target, file)
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""

@@ -56,6 +56,7 @@ JOB_NAMES: Final[dict[str, tuple[str, str]]] = {
     "consolidate": ("Make a full image", "Making a full image"),
     "clone": ("Clone", "Cloning a disk"),
     "wipe": ("Wipe", "Wiping a disk"),
+    "partition": ("Partitions", "Changing partitions"),
 }
 _ROUGH_RATES = {"usb": (25 * MIB, 120 * MIB), "mmc": (15 * MIB, 60 * MIB), "nvme": (300 * MIB, 1000 * MIB)}
 

@@ -23,6 +23,7 @@ from rescue.planning.clone import plan_clone
 from rescue.planning.consolidate import plan_consolidate
 from rescue.planning.export import FileFacts, plan_export
 from rescue.planning.extract import FolderFacts, plan_extract
+from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.prune import StoreState, plan_prune
 from rescue.planning.restore import plan_restore
 from rescue.planning.retention import PruneRequest
@@ -133,6 +134,14 @@ class RecordedMachine:
     def plan_verify_store(self, folder: str) -> Plan:
         """See Machine."""
         return plan_verify_store(folder, self.images(Path(folder)))
+
+    def plan_partition(self, target: DiskSurvey, request: PartitionRequest) -> Plan:
+        """Not used here."""
+        raise AssertionError(request)
+
+    def plan_undo(self, target: DiskSurvey, file: str) -> Plan:
+        """Not used here."""
+        raise AssertionError(file)
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""

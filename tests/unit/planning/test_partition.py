@@ -71,7 +71,7 @@ def test_numbers_of_deleted_partitions_are_used_again() -> None:
 
 
 def test_logical_partitions_are_numbered_by_their_chain() -> None:
-    queue = [
+    queue: list[Operation] = [
         DOS,
         create(1 * MIB, 10 * MIB, "dos"),
         Create("extended", "", 11 * MIB, 500 * MIB),

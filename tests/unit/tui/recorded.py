@@ -26,6 +26,7 @@ from rescue.model.plan import (
 from rescue.model.progress import CancelToken, Event, Finished, Message, Progress
 from rescue.model.survey import BegunImage, DiskSurvey, ImageSummary, Place
 from rescue.planning.extract import FolderFacts, plan_extract, without_nested
+from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.retention import PruneRequest
 from rescue.planning.verify import OPEN, OPENING, image_words
 from rescue.planning.wipe import WipeRequest
@@ -318,6 +319,14 @@ class RecordedMachine:
     def plan_verify_store(self, folder: str) -> Plan:
         """See Machine."""
         raise NotImplementedError
+
+    def plan_partition(self, target: DiskSurvey, request: PartitionRequest) -> Plan:
+        """Not used here."""
+        raise AssertionError(request)
+
+    def plan_undo(self, target: DiskSurvey, file: str) -> Plan:
+        """Not used here."""
+        raise AssertionError(file)
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """Not used by the screens."""

@@ -1,0 +1,117 @@
+"""``rescue partition DISK OPERATION…``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TextIO
+
+from rescue.cli.follow import follow, report
+from rescue.cli.options import Context, add_job, progress_style
+from rescue.cli.review import plan_json, plan_text
+from rescue.cli.text import table
+from rescue.errors import RefusedError, UsageError
+from rescue.model.layout import Layout
+from rescue.model.plan import Plan
+from rescue.planning.partition_plan import PartitionRequest, layouts_of
+from rescue.planning.words import disk_words, plain, role_words
+from rescue.units import human_size
+
+_OPERATIONS = """operations, each one argument, done in this order:
+  table gpt|dos
+  create [start=SIZE] [size=SIZE|max] [type=TYPE] [name=NAME] [fs=FS] [label=LABEL]
+  delete N
+  resize N size=SIZE|max
+  move N start=SIZE
+  format N fs=FS [label=LABEL]
+  name N NAME
+  type N TYPE
+  flag N FLAG=on|off
+"""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Offer the command."""
+    parser = commands.add_parser(
+        "partition",
+        help="change the partitions of a disk",
+        allow_abbrev=False,
+        epilog=_OPERATIONS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("disk", metavar="DISK", help="device node, by-id name, serial:…, or a raw disk file")
+    parser.add_argument("operations", metavar="OPERATION", nargs="*", help="such as 'create size=10GiB fs=ext4'; see below")
+    parser.add_argument("--save", metavar="FILE", default="", help="keep the old partition table in this file")
+    parser.add_argument(
+        "--undo", metavar="FILE", nargs="?", const="", help="put the partition table back (default: the one that was kept last)"
+    )
+    parser.add_argument("--continue", dest="go_on", action="store_true", help="complete a move that was interrupted")
+    parser.add_argument("--yes", action="store_true", help="change the disk without asking for the typed confirmation")
+    add_job(parser)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Plan, show, confirm, run."""
+    if sum((bool(arguments.operations), arguments.undo is not None, arguments.go_on)) > 1:
+        raise UsageError("Operations, --undo and --continue cannot be given together.")
+    machine = context.machine
+    target = machine.survey_one(arguments.disk)
+    if arguments.undo is not None:
+        plan = machine.plan_undo(target, arguments.undo)
+    else:
+        plan = machine.plan_partition(target, PartitionRequest(tuple(arguments.operations), arguments.save, arguments.go_on))
+    if arguments.dry_run:
+        print(plan_json(plan) if arguments.json else "\n".join(_shown(plan)), file=context.stdout)
+        return 0
+    style = progress_style(arguments, context.stderr)
+    if style == "bar" or not arguments.yes:
+        print("\n".join(_shown(plan)), file=context.stderr)
+    if not arguments.yes:
+        _confirm(plan, context.stdin, context.stderr)
+    return report(follow(lambda: machine.start(plan), style, context.stderr), arguments.json)
+
+
+def _shown(plan: Plan) -> list[str]:
+    """The plan, and the partitions before and after it."""
+    layouts = layouts_of(plan)
+    if layouts is None:
+        return plan_text(plan)
+    return ["Before:", *layout_text(layouts[0]), "", "After:", *layout_text(layouts[1]), "", *plan_text(plan)]
+
+
+def layout_text(layout: Layout) -> list[str]:
+    """The partitions of a table and what is free between them, one a line."""
+    if layout.label == "none":
+        return ["  no partition table"]
+    return table(list(_rows(layout)), right=(0, 1, 2), limits=(4, 12, 12, 20, 36), indent=2) or ["  no partitions"]
+
+
+def _rows(layout: Layout) -> Iterator[tuple[str, ...]]:
+    position = layout.usable_start
+    for p in layout.partitions:
+        if p.kind != "logical" and p.start - position >= 1 << 20:
+            yield ("-", human_size(position), human_size(p.start - position), "free", "")
+        kind = "" if p.kind == "primary" else f"{p.kind} "
+        yield (str(p.number), human_size(p.start), human_size(p.size), f"{kind}{role_words(p)}".strip(), plain(p.name))
+        if p.kind != "logical":
+            position = p.end
+    if layout.usable_end - position >= 1 << 20:
+        yield ("-", human_size(position), human_size(layout.usable_end - position), "free", "")
+
+
+def _confirm(plan: Plan, stdin: TextIO, stderr: TextIO) -> None:
+    """Let a person type who the disk is. Raises RefusedError when there is no terminal, or it is not the same."""
+    target = plan.target
+    if target is None:
+        return
+    if not stdin.isatty():
+        raise RefusedError(
+            f"The partitions of {disk_words(target)} would be changed, and nobody is here to confirm it.",
+            "Add --yes to allow it without asking. Nothing was written.",
+        )
+    of_what = "its serial" if target.serial.strip() else "its name"
+    stderr.write(f"\nTo change it, type the last characters of {of_what}, {target.confirmation}: ")
+    stderr.flush()
+    if stdin.readline().strip() != target.confirmation:
+        raise RefusedError("Not confirmed.", "Nothing was written.")

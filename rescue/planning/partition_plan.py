@@ -1,0 +1,336 @@
+"""Plan to edit the partitions of a disk: a queue of operations becomes steps, in an order that can be cut anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from rescue.engine.move_journal import Begun, journal_place
+from rescue.errors import RefusedError, UsageError
+from rescue.model.edit import (
+    EditStep,
+    EraseExtents,
+    FormatVolume,
+    MoveVolume,
+    PutTableBack,
+    ResizeVolume,
+    SaveTables,
+    SetTable,
+)
+from rescue.model.extents import Extent
+from rescue.model.layout import Layout, Partition
+from rescue.model.operation import Create, Delete, FileSystem, Format, Move, NewTable, Operation, Resize
+from rescue.model.plan import Plan
+from rescue.model.survey import DiskSurvey
+from rescue.model.tables import link_offsets
+from rescue.model.volume import Identity, Volume
+from rescue.planning.operation_text import parse_operation
+from rescue.planning.partition import apply, partition_of
+from rescue.planning.wipe import signature_extents
+from rescue.planning.words import content_words, disk_words, losses_of, partition_words, plain
+from rescue.planning.writable import refuse_unwritable
+from rescue.units import MIB, human_size
+
+_SHRINKABLE: Final = frozenset({"ext2", "ext3", "ext4", "ntfs", "btrfs", "swap"})
+# What each program makes at least, and the bytes of the longest label.
+_LEAST: Final[dict[FileSystem, int]] = {"xfs": 300 * MIB, "btrfs": 128 * MIB, "f2fs": 64 * MIB, "ntfs": 2 * MIB}
+_LABELS: Final[dict[FileSystem, int]] = {
+    "ext2": 16, "ext3": 16, "ext4": 16, "xfs": 12, "btrfs": 255, "ntfs": 32, "vfat": 11, "exfat": 11, "f2fs": 128, "swap": 15,
+}  # fmt: skip
+_CUT: Final = "Until it has ended do not switch off: a file system that is made smaller or larger is damaged by that."
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRequest:
+    """What a person asks: operations as they are written; ``save`` is the file for the old table."""
+
+    operations: tuple[str, ...]
+    save: str
+    go_on: bool = False  # with a move that was interrupted, and what came after it
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The steps so far. ``written`` is the table that the disk has by then, ``layout`` the one that it is to have."""
+
+    disk: str
+    layout: Layout
+    written: Layout
+    contents: dict[int, Volume]  # by start
+    steps: list[EditStep] = field(default_factory=list)
+    tables: list[Layout] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    changed: list[Extent] = field(default_factory=list)
+    bytes: int = 0
+
+    def flush(self) -> None:
+        """Write the table that operations were made on so far."""
+        if self.layout != self.written:
+            title = f"Write the partition table of {self.disk}"
+            self.steps.append(SetTable(title=title, target=self.disk, before=self.written, after=self.layout))
+            self.tables.append(self.layout)
+            self.written = self.layout
+
+
+def plan_partition(
+    target: DiskSurvey, request: PartitionRequest, new_guid: Callable[[], str], begun: Begun | None = None
+) -> Plan:
+    """Do the operations in order. ``begun`` is a move that was interrupted on this disk. Raises RefusedError, UsageError."""
+    refuse_unwritable(target)
+    disk = target.disk
+    contents = {volume.start: volume for volume in target.volumes}
+    if request.go_on and begun is None:
+        raise UsageError(f"No move was interrupted on {disk.title}.", "Name an operation.")
+    draft = _Draft(disk.path, target.layout, target.layout, contents)
+    queue = request.operations
+    if begun is not None:
+        queue = _go_on(draft, begun, request, target)
+    elif not queue:
+        raise UsageError("There is nothing to do.", "Name an operation: rescue partition DISK 'create size=10GiB fs=ext4'.")
+    for index, text in enumerate(queue):
+        operation = parse_operation(text, draft.layout, new_guid)
+        _add(draft, operation, tuple(queue[index:]), target)
+    draft.flush()
+    steps: tuple[EditStep, ...] = tuple(draft.steps)
+    sentences = list(draft.sentences)
+    if begun is None:
+        title = "Keep the old partition table"
+        save = SaveTables(
+            title=title, target=disk.path, file=request.save, before=target.layout, layouts=tuple(draft.tables),
+            changed=tuple(draft.changed),
+        )  # fmt: skip
+        steps = (save, *steps)
+        undo = " With it the table can be put back (rescue partition --undo)." if not draft.changed else ""
+        sentences.insert(
+            0, f"Keep the old partition table and the headers of what is on {disk_words(disk)} in {request.save}.{undo}"
+        )
+    command = ("rescue", "partition", disk.path, *(("--continue",) if request.go_on else request.operations))
+    return Plan(
+        kind="partition",
+        steps=steps,
+        sentences=tuple(sentences),
+        losses=tuple(dict.fromkeys(draft.losses)),
+        warnings=tuple(dict.fromkeys([*target.layout.problems, *draft.warnings])),
+        command=command,
+        fingerprint=target.fingerprint,
+        target=disk,
+        estimated_bytes=draft.bytes,
+    )
+
+
+def _go_on(draft: _Draft, begun: Begun, request: PartitionRequest, target: DiskSurvey) -> tuple[str, ...]:
+    """Begin with the interrupted move; the operations that come after it."""
+    record = begun.record
+    count = len(record.queue)
+    if not request.go_on and request.operations[len(request.operations) - count :] != record.queue:
+        raise RefusedError(
+            f"On {target.disk.title} the move of partition {record.number} was interrupted; until it is complete the partition"
+            " cannot be read.",
+            f"Complete it first: rescue partition {target.disk.path} --continue",
+        )
+    draft.steps.append(
+        MoveVolume(
+            title=f"Move partition {record.number}", target=draft.disk, number=record.number, before=record.before,
+            after=record.after, identity=record.identity, journal=begun.place, queue=record.queue,
+        )
+    )  # fmt: skip
+    total = sum(extent.length for extent in record.extents)
+    draft.sentences.append(
+        f"Go on moving partition {record.number} to {human_size(record.to)}: {human_size(begun.done)} of {human_size(total)} are"
+        " there."
+    )
+    draft.layout = draft.written = record.after
+    old = draft.contents.pop(record.start, None)
+    used = old.used_bytes if old else total
+    draft.contents[record.to] = Volume(record.number, record.to, record.to + record.size, record.identity, used)
+    return record.queue[1:]
+
+
+def _add(draft: _Draft, operation: Operation, queue: tuple[str, ...], target: DiskSurvey) -> None:
+    before = draft.layout
+    after = apply(before, operation)
+    match operation:
+        case NewTable():
+            _new_table(draft, operation, after, target)
+        case Create():
+            draft.layout = after
+            new = next(p for p in after.partitions if p not in before.partitions and _is_new(p, before))
+            draft.sentences.append(_created(operation, new))
+            if operation.filesystem:
+                _format(draft, new, operation.filesystem, operation.label)
+        case Delete():
+            partition = partition_of(before, operation.number)
+            if partition.kind != "extended":
+                draft.losses.append(_what(draft, partition))
+            draft.sentences.append(f"Take {_what(draft, partition)} out of the table. What is in it is not overwritten.")
+            draft.layout = after
+        case Format():
+            partition = partition_of(before, operation.number)
+            if draft.contents.get(partition.start):
+                draft.losses.append(_what(draft, partition))
+            _format(draft, partition, operation.filesystem, operation.label)
+        case Resize():
+            _resize(draft, partition_of(before, operation.number), after)
+        case Move():
+            _move(draft, partition_of(before, operation.number), after, queue)
+        case _:
+            draft.sentences.append(f"Set what the table says of {_what(draft, partition_of(before, operation.number))}.")
+            draft.layout = after
+
+
+def _is_new(partition: Partition, before: Layout) -> bool:
+    return all((p.start, p.end, p.kind) != (partition.start, partition.end, partition.kind) for p in before.partitions)
+
+
+def _what(draft: _Draft, partition: Partition) -> str:
+    volume = draft.contents.get(partition.start) if partition.kind != "extended" else None
+    return partition_words(partition, volume)
+
+
+def _place_words(partition: Partition) -> str:
+    return f"{human_size(partition.size)} at {human_size(partition.start)}"
+
+
+def _created(operation: Create, new: Partition) -> str:
+    kind = "" if new.kind == "primary" else f" ({new.kind})"
+    holding = f", with an empty {operation.filesystem}" if operation.filesystem else ""
+    label = f" “{plain(operation.label)}”" if operation.label else ""
+    return f"Create partition {new.number}{kind}: {_place_words(new)}{holding}{label}."
+
+
+def _new_table(draft: _Draft, operation: NewTable, after: Layout, target: DiskSurvey) -> None:
+    draft.losses += losses_of(target)
+    kind = "GPT" if operation.label == "gpt" else "MBR"
+    draft.sentences.append(f"Make a new, empty partition table ({kind}) on {disk_words(target.disk)}.")
+    if any(volume.partition == 0 and volume.identity.type for volume in target.volumes):
+        # Else the disk would hold both a table and a file system, and systems differ in which they see.
+        extents = signature_extents(replace(target.layout, partitions=()))
+        title = f"Erase what is on {draft.disk} without a table"
+        draft.steps.append(EraseExtents(title=title, target=draft.disk, extents=extents))
+        draft.changed += extents
+    draft.contents.clear()
+    draft.layout = after
+
+
+def _format(draft: _Draft, partition: Partition, filesystem: FileSystem, label: str) -> None:
+    least, longest = _LEAST.get(filesystem, MIB), _LABELS[filesystem]
+    if partition.size < least:
+        raise RefusedError(
+            f"Partition {partition.number} ({human_size(partition.size)}) is too small for {filesystem}: it needs"
+            f" {human_size(least)}."
+        )
+    if len(label.encode()) > longest or not label.isprintable():
+        raise UsageError(f"“{plain(label)}” cannot be the label of {filesystem}: at most {longest} plain characters can.")
+    draft.flush()
+    sector_size = draft.layout.sector_size
+    title = f"Make {filesystem} in partition {partition.number}"
+    draft.steps.append(
+        FormatVolume(
+            title=title, target=draft.disk, start=partition.start, end=partition.end, sector_size=sector_size,
+            filesystem=filesystem, label=label,
+        )
+    )  # fmt: skip
+    draft.sentences.append(f"Make an empty {filesystem} in partition {partition.number}, {_place_words(partition)}.")
+    draft.changed.append(Extent(partition.start, partition.end))
+    draft.contents[partition.start] = Volume(
+        partition.number, partition.start, partition.end, Identity(filesystem, "filesystem", label), 0
+    )
+
+
+def _resize(draft: _Draft, old: Partition, after: Layout) -> None:
+    new = partition_of(after, old.number)
+    if new == old:
+        raise UsageError(f"Partition {old.number} has that size already.")
+    volume = draft.contents.get(old.start) if old.kind != "extended" else None
+    what = _what(draft, old)
+    identity = volume.identity if volume else Identity()
+    step = ResizeVolume(
+        title=f"Resize what is in partition {old.number}", target=draft.disk, start=old.start, old_end=old.end,
+        new_end=new.end, identity=identity,
+    )  # fmt: skip
+    if new.end < old.end:
+        if volume is not None and volume.whole_because and identity.type != "swap":
+            raise RefusedError(f"{what} cannot be made smaller. {volume.whole_because}", "Check and repair it first.")
+        if old.kind != "extended" and identity.type not in _SHRINKABLE:
+            kind = content_words(identity) or "What is in it is not known and"
+            raise RefusedError(
+                f"{what} cannot be made smaller: {kind} cannot shrink.",
+                "Back the disk up and restore it, which fits it by its files; or delete the partition.",
+            )
+        if volume is not None and volume.used_bytes > new.size:
+            raise RefusedError(f"{what} cannot be made as small as {human_size(new.size)}.", "Remove files first.")
+        if identity.type:
+            draft.flush()
+            draft.steps.append(step)
+            draft.changed.append(Extent(old.start, old.end))
+            draft.warnings.append(_CUT)
+        draft.layout = after
+    else:
+        draft.layout = after
+        if identity.type:
+            draft.flush()
+            draft.steps.append(step)
+            draft.changed.append(Extent(old.start, new.end))
+            draft.warnings.append(_CUT)
+    if volume is not None:
+        draft.contents[old.start] = replace(volume, end=new.end)
+    draft.sentences.append(f"Make {what} {'smaller' if new.end < old.end else 'larger'}: {human_size(new.size)}.")
+
+
+def _move(draft: _Draft, old: Partition, after: Layout, queue: tuple[str, ...]) -> None:
+    new = partition_of(after, old.number)
+    if any(new.start < offset + 1 and offset < new.end for offset in link_offsets(draft.layout).values()):
+        raise RefusedError(
+            f"Partition {old.number} cannot move there: it would overwrite the description of a logical partition.",
+            "Choose another place for it.",
+        )
+    draft.flush()
+    place = journal_place(draft.layout, after)
+    if place is None:
+        raise RefusedError(
+            f"Partition {old.number} cannot be moved safely: there is no unallocated space for the journal of the move.",
+            "Make another partition 1 MiB smaller first, or leave 1 MiB free behind this one's new place.",
+        )
+    volume = draft.contents.pop(old.start, None)
+    what = partition_words(old, volume)
+    draft.steps.append(
+        MoveVolume(
+            title=f"Move partition {old.number}", target=draft.disk, number=old.number, before=draft.layout, after=after,
+            identity=volume.identity if volume else Identity(), journal=place, queue=queue,
+        )
+    )  # fmt: skip
+    draft.sentences.append(
+        f"Move {what} from {human_size(old.start)} to {human_size(new.start)}. It can be interrupted: the same command goes on."
+    )
+    used = volume.used_bytes if volume else old.size
+    draft.bytes += 2 * used
+    if volume is not None:
+        draft.contents[new.start] = replace(volume, start=new.start, end=new.end)
+    draft.changed += [Extent(old.start, old.end), Extent(new.start, new.end)]
+    draft.tables.append(after)
+    draft.layout = draft.written = after
+
+
+def plan_undo(target: DiskSurvey, file: str) -> Plan:
+    """Put the tables back that are kept in ``file``. Raises RefusedError."""
+    refuse_unwritable(target)
+    disk = target.disk
+    return Plan(
+        kind="partition",
+        steps=(PutTableBack(title="Put the partition table back", target=disk.path, file=file),),
+        sentences=(f"Put the partition table of {disk_words(disk)} back as it is kept in {file}.",),
+        command=("rescue", "partition", disk.path, "--undo", file),
+        fingerprint=target.fingerprint,
+        target=disk,
+    )
+
+
+def layouts_of(plan: Plan) -> tuple[Layout, Layout] | None:
+    """The table before and after a plan that edits it."""
+    tables: Sequence[Layout] = [
+        layout for step in plan.steps if isinstance(step, SetTable | MoveVolume) for layout in (step.before, step.after)
+    ]
+    return (tables[0], tables[-1]) if tables else None

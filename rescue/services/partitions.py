@@ -1,0 +1,73 @@
+"""Planning what is done to the partitions of a disk of this machine."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+from pathlib import Path
+from uuid import uuid4
+
+from rescue.engine.move_journal import Begun, find_move
+from rescue.engine.table_backup import SUFFIX, read_backup, refuse_to_put_back
+from rescue.errors import RescueError, UsageError
+from rescue.model.disk import Disk
+from rescue.model.plan import Plan
+from rescue.model.survey import DiskSurvey
+from rescue.planning.partition_plan import PartitionRequest, plan_partition, plan_undo
+from rescue.system.blockfile import FileSource
+
+_SYSTEM = Path("/var/lib/rescue/tables")
+
+
+def tables_folder() -> Path:
+    """Where old partition tables are kept unless a person names a file."""
+    if os.geteuid() == 0:
+        return _SYSTEM
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
+    return Path(state) / "rescue/tables"
+
+
+def default_file(disk: Disk) -> str:
+    """A new file for the old table of a disk."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", disk.serial or Path(disk.path).name).strip("-.") or "disk"
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    return str(tables_folder() / f"{name}-{now}{SUFFIX}")
+
+
+def newest_file(disk: Disk) -> str:
+    """The newest table that is kept of a disk. Raises UsageError when there is none."""
+    for file in sorted(tables_folder().glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        try:
+            kept = read_backup(str(file)).disk
+        except RescueError:
+            continue
+        if (kept.serial, kept.wwn, kept.size) == (disk.serial, disk.wwn, disk.size) and (
+            not disk.is_file or kept.path == disk.path
+        ):
+            return str(file)
+    raise UsageError(f"No partition table of {disk.title} is kept in {tables_folder()}.", "Name the file: --undo FILE.")
+
+
+def interrupted_move(target: DiskSurvey) -> Begun | None:
+    """The move that was interrupted on a disk. Raises RescueError when the disk cannot be read."""
+    with FileSource(target.disk.path) as source:
+        return find_move(source, target.layout)
+
+
+def plan_edit(target: DiskSurvey, request: PartitionRequest) -> Plan:
+    """See Machine."""
+    file = os.path.abspath(request.save) if request.save else default_file(target.disk)
+    begun = None if target.unreadable else interrupted_move(target)
+    request = PartitionRequest(request.operations, file, request.go_on)
+    return plan_partition(target, request, lambda: str(uuid4()).upper(), begun)
+
+
+def plan_put_back(target: DiskSurvey, file: str) -> Plan:
+    """See Machine."""
+    file = os.path.abspath(file) if file else newest_file(target.disk)
+    plan = plan_undo(target, file)
+    backup = read_backup(file)
+    with FileSource(target.disk.path) as source:
+        refuse_to_put_back(backup, target.disk, source)
+    return plan
