@@ -15,7 +15,7 @@ BOOT_CODE: Final = 440  # bytes of boot code before the disk's signature
 _ENTRY: Final = struct.Struct("<B3sB3sII")
 _TABLE: Final = 446
 _LINK: Final = 0x05
-_MOST: Final = 60  # partitions that libfdisk reads
+_MOST_LOGICAL: Final = 128  # links of a chain that are read
 _HEADS: Final = 255
 _SECTORS: Final = 63
 _NOT_REPRESENTABLE: Final = (1023, 254, 63)
@@ -69,11 +69,11 @@ def _check(layout: Layout) -> None:
             raise RefusedError(f"Partition {partition.number} cannot have that number in an MBR.", "Give it another number.")
     if sum(p.kind == "extended" for p in layout.partitions) > 1:
         raise RefusedError("A disk cannot have two extended partitions.")
-    if len(layout.partitions) > _MOST:
-        raise RefusedError(f"An MBR with more than {_MOST} partitions is not understood by all systems.", "Make it a GPT.")
     numbers = [p.number for p in logical_partitions(layout.partitions)]
     if numbers != list(range(5, 5 + len(numbers))):
         raise RefusedError("Logical partitions are numbered from 5 on without a gap.")
+    if len(numbers) > _MOST_LOGICAL:
+        raise RefusedError(f"An MBR with more than {_MOST_LOGICAL} logical partitions would not be read.", "Make it a GPT.")
 
 
 def _ebrs(layout: Layout) -> list[tuple[int, bytes]]:

@@ -17,7 +17,7 @@ _BASIC_DATA: Final = "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
 _LINUX: Final = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 _HIDDEN: Final = 1 << 62  # Microsoft's attribute of basic data partitions
 _BIOS_BOOTABLE: Final = 1 << 2  # UEFI 2.10 table 5-8: "Legacy BIOS Bootable"
-_MOST: Final = 60
+_MOST: Final = 59  # libfdisk reads numbers up to 60, of which the extended one has one
 
 # Types of GPT with their MBR counterpart: fdisk's lists, the Discoverable Partitions Specification.
 _PAIRS: Final = (

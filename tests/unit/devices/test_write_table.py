@@ -169,6 +169,14 @@ LOGICAL = Partition(5, 11 * MIB, 12 * MIB, "0x83", kind="logical")
         (dos(GIB, EXTENDED, replace(LOGICAL, start=30 * MIB, end=40 * MIB)), "not inside of the extended"),
         (dos(GIB, EXTENDED, LOGICAL, replace(LOGICAL, number=6, start=12 * MIB, end=13 * MIB)), "before logical partition 6"),
         (dos(GIB, EXTENDED, replace(EXTENDED, number=3, start=30 * MIB, end=31 * MIB)), "two extended"),
+        (
+            dos(
+                GIB,
+                EXTENDED,
+                *(replace(LOGICAL, number=n, start=(21 + n) * MIB, end=(21 + n) * MIB + 512) for n in range(5, 134)),
+            ),
+            "more than 128 logical",
+        ),
         (dos(3 * TIB, replace(OLD, end=3 * TIB)), "ends behind 2.0 TiB"),
         (replace(dos(GIB, OLD), id="123456789"), "signature"),
         (replace(dos(GIB, OLD), id="xyz"), "signature"),
@@ -177,6 +185,10 @@ LOGICAL = Partition(5, 11 * MIB, 12 * MIB, "0x83", kind="logical")
 def test_what_cannot_be_written_is_refused(layout: Layout, says: str) -> None:
     with pytest.raises(RefusedError, match=says):
         table_writes(layout, b"")
+
+
+def test_the_highest_type_is_one() -> None:
+    assert read_layout(written(dos(GIB, replace(OLD, type="0xff"))), 512).partitions[0].type == "0xff"
 
 
 def test_a_disk_without_a_table_gets_none() -> None:

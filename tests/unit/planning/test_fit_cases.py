@@ -8,7 +8,7 @@ import pytest
 
 from rescue.errors import RefusedError, UsageError
 from rescue.model.extents import Extent
-from rescue.model.fit import DoesNotFitError, FitVolume, FitWish
+from rescue.model.fit import DoesNotFitError, FitVolume, FitWish, Placement
 from rescue.model.layout import Layout, Partition
 from rescue.model.volume import Identity
 from rescue.planning.fit import fit
@@ -170,6 +170,9 @@ def test_same_is_refused_by_the_last_partition() -> None:
 def test_same_is_refused_on_sectors_that_the_partitions_do_not_begin_with() -> None:
     with pytest.raises(DoesNotFitError, match="Partition 1 cannot stay where it is: it does not start"):
         fit(OLD, OLD_CONTENT, 200 * GIB, 4096, "same")
+    turned = replace(PC, partitions=(replace(PC.partitions[0], start=34 * 512), *PC.partitions[1:]))
+    with pytest.raises(DoesNotFitError, match="the order is another one"):
+        fit(turned, CONTENT, 20 * GIB, 512, "same", order=[2, 1, 3, 4])
     early = replace(PC, partitions=(replace(PC.partitions[0], start=5 * 4096),))
     with pytest.raises(DoesNotFitError, match="the partition table needs that place"):
         fit(early, CONTENT, 20 * GIB, 4096, "same")
@@ -233,6 +236,43 @@ def test_the_first_partition_that_need_not_change_stays_unaligned() -> None:
     assert fitted.layout.partitions[1].start == 201 * MIB
 
 
+def test_partitions_that_need_not_change_stay_between_whole_mebibytes() -> None:
+    edges = (40 * 512, 409640 * 512, 409640 * 512 + 100 * MIB, 401 * MIB, 8 * GIB)
+    second, third = (Partition(n, edges[n - 1], edges[n], ESP, "B") for n in (2, 3))
+    tight = (Partition(1, edges[0], edges[1], ESP, "A"), second, third, Partition(4, edges[3], edges[4], LINUX, "D"))
+    fixed = [FitVolume(n, MIB, False, True) for n in (1, 2, 3)]
+    fitted = fit(replace(PC, partitions=tight), [*fixed, FitVolume(4, GIB, True)], 4 * GIB, 512)
+    assert [p.moves for p in fitted.placements] == [False] * 4
+    assert [p.shrinks for p in fitted.placements] == [False] * 3 + [True]
+    gap = (*tight[:2], replace(third, start=edges[2] + 4096), tight[3])
+    fitted = fit(replace(PC, partitions=gap), [*fixed, FitVolume(4, GIB, True)], 4 * GIB, 512)
+    assert [p.moves for p in fitted.placements] == [False] * 4
+    wished = fit(
+        replace(PC, partitions=gap), [*fixed, FitVolume(4, GIB, True)], 20 * GIB, 512, "keep", [FitWish(4, "exactly", GIB)]
+    )
+    assert [p.moves for p in wished.placements] == [False] * 4
+    assert wished.layout.partitions[-1].size == GIB
+
+
+def test_aligned_logical_partitions_stay_when_one_behind_them_changes() -> None:
+    logical = (
+        Partition(5, 20 * GIB + MIB, 50 * GIB, "0x07", kind="logical"),
+        Partition(6, 50 * GIB + 3 * MIB, 90 * GIB, "0x83", kind="logical"),
+    )
+    source = replace(OLD, partitions=(*OLD.partitions[:2], *logical), table=())
+    fitted = fit(source, OLD_CONTENT, 100 * GIB, 512, "keep", [FitWish(6, "exactly", 20 * GIB)])
+    assert [p.moves for p in fitted.placements] == [False] * 3
+    assert fitted.layout.partitions[1] == replace(OLD.partitions[1], end=70 * GIB + 3 * MIB)
+    assert fitted.layout.table[2] == Extent(50 * GIB + 2 * MIB, 50 * GIB + 2 * MIB + 512)
+
+
+def test_a_high_number_has_an_entry_in_the_table_for_other_sectors() -> None:
+    high = replace(PC, partitions=(*PC.partitions[:3], replace(PC.partitions[3], number=140)), usable_start=MIB)
+    fitted = fit(high, CONTENT, 20 * GIB, 4096)
+    assert fitted.layout.table[0] == Extent(0, 2 * 4096 + 160 * 128)
+    assert fitted.layout.usable_start == 2 * 4096 + 160 * 128
+
+
 @pytest.mark.parametrize(
     ("wishes", "order", "mode", "error", "says"),
     [
@@ -271,7 +311,8 @@ def test_a_disk_without_a_table() -> None:
     assert (fitted.placements[0].target_end, fitted.layout.usable_end) == (8 * GIB, 8 * GIB)
     assert fit(whole, [FitVolume(0, 5 * GIB, True)], 30 * GIB, 4096).placements[0].target_end == 30 * GIB
     assert fit(whole, [FitVolume(0, 5 * GIB, True)], 30 * GIB, 512, "keep").placements[0].target_end == 20 * GIB
-    assert fit(whole, [], 30 * GIB, 512).placements[0].target_end == 20 * GIB
+    assert fit(whole, [], 30 * GIB, 512).placements == (Placement(0, 0, 0, 20 * GIB, 0, 20 * GIB),)
+    assert fit(whole, [FitVolume(0, GIB, False)], 8 * GIB, 512).placements[0].target_end == 8 * GIB
     odd = replace(whole, size=20 * GIB + 100)
     assert fit(odd, [], odd.size, 512).placements[0].target_end == odd.size
     for volumes, target in (([FitVolume(0, 5 * GIB, True)], 4 * GIB), ([], 20 * GIB - 512)):

@@ -126,10 +126,14 @@ def test_types_that_an_mbr_does_not_have() -> None:
         converted(odd, "dos", counting())
 
 
-def test_sixty_one_partitions_are_too_many_for_an_mbr() -> None:
-    many = tuple(Partition(n, n * MIB, (n + 1) * MIB, PC.partitions[1].type) for n in range(1, 62))
-    with pytest.raises(RefusedError, match="61 partitions"):
+def test_sixty_partitions_are_too_many_for_an_mbr() -> None:
+    many = tuple(Partition(n, n * MIB, (n + 1) * MIB, PC.partitions[1].type) for n in range(1, 61))
+    with pytest.raises(RefusedError, match="60 partitions"):
         converted(replace(PC, partitions=many), "dos", counting())
+    made = converted(replace(PC, partitions=many), "dos", counting(), leave_out=[60]).layout
+    fitted = fit(made, [], 20 * GIB, 512)
+    assert max(p.number for p in fitted.layout.partitions) == 60
+    assert read_back(fitted.layout) == fitted.layout
 
 
 def test_the_same_kind_is_the_same_layout_and_none_is_no_kind() -> None:
