@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,11 +26,11 @@ def table_of(path: Path, sector_size: int = 512) -> dict[int, tuple[int, int]]:
     }
 
 
-def rows_of(path: Path, sector_size: int = 512) -> dict[int, dict[str, int]]:
+def rows_of(path: Path, sector_size: int = 512) -> dict[int, dict[str, Any]]:
     """The rows of sfdisk by number."""
     with attached(path, "--sector-size", str(sector_size)) as node:
         found = msgspec.json.decode(run(["sfdisk", "--json", node]).stdout)["partitiontable"]["partitions"]
-    return {int(row["node"].removeprefix(node).lstrip("p")): row for row in found}
+    return {int(str(row["node"]).removeprefix(node).lstrip("p")): row for row in found}
 
 
 def sound(path: Path) -> None:
