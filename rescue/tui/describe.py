@@ -189,6 +189,8 @@ def job_words(plan: Plan) -> str:
             return f"Back up {plain(plan.source.title)}"
         case "restore" if plan.target is not None:
             return f"Restore onto {plain(plan.target.title)}"
+        case "clone" if plan.target is not None:
+            return f"Clone onto {plain(plan.target.title)}"
         case "verify" | "export":
             images = [step.image for step in plan.steps if isinstance(step, VerifyImage | MountImage | ExportImage)]
             verb = "Check" if plan.kind == "verify" else "Export"

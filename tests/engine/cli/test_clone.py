@@ -24,9 +24,9 @@ from rescue.system.blockfile import FileSource
 from rescue.system.run import run
 from rescue.units import KIB, MIB
 from tests.engine.cli.command import Rescue, digest
-from tests.engine.cli.conftest import DATA_START, DISK_SIZE
+from tests.engine.cli.conftest import DATA_SIZE, DATA_START, DISK_SIZE
 from tests.engine.cli.failing import failing_disk
-from tests.engine.devices.loops import attached, sparse
+from tests.engine.devices.loops import attached, mounted, sparse
 from tests.engine.filesystems import test_btrfs, test_ext, test_fat, test_ntfs, test_xfs
 from tests.engine.filesystems.oracle import Case, noise_file, sparse_file
 
@@ -207,6 +207,72 @@ def test_a_disk_with_an_mbr_and_logical_partitions(rescue: Rescue, tmp_path: Pat
     assert dumped[0].count("start=") == 4
     # Nothing on it is known to be free.
     assert _holds(source, target, ExtentMap([(0, 40 * MIB)]))
+
+
+def test_sectors_of_4096_bytes_onto_a_bigger_disk(rescue: Rescue, tmp_path: Path) -> None:
+    source, target = sparse(tmp_path / "source.raw", 60 * MIB), noise_file(tmp_path / "target.raw", 67 * MIB)
+    with attached(source, "--sector-size", "4096") as device:
+        run(
+            ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", device], stdin=b"label: gpt\nstart=256, size=12000, type=L\n"
+        )
+    run(["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", f"offset={MIB}", str(source), "46m"])
+    rescue.ok("clone", source, target, "--yes")
+    with attached(target, "--sector-size", "4096") as device:
+        assert "No problems found" in run(["sgdisk", "--verify", device]).text
+    with attached(target, "--offset", str(MIB), "--sizelimit", str(46 * MIB), "--read-only") as device:
+        run(["e2fsck", "-fn", device])
+
+
+@pytest.mark.parametrize("bigger", [0, 5 * MIB])
+def test_a_table_of_which_one_copy_is_damaged(rescue: Rescue, disk: Path, tmp_path: Path, bigger: int) -> None:
+    source, target = tmp_path / "source.raw", noise_file(tmp_path / "target.raw", DISK_SIZE + bigger)
+    run(["cp", "--sparse=always", str(disk), str(source)])
+    with source.open("r+b") as file:
+        file.seek(512 + 60)
+        file.write(b"damage")
+    said = rescue.ok("clone", source, target, "--yes", "--dry-run")
+    assert "damaged; its backup was used" in " ".join(said.out.split())
+    rescue.ok("clone", source, target, "--yes")
+    assert _holds(source, target, _used(source).clip(MIB, DATA_START + DATA_SIZE))
+    if bigger:
+        assert "No problems found" in run(["sgdisk", "--verify", str(target)]).text
+
+
+@pytest.mark.parametrize("case", [_CASES[1], _CASES[0]], ids=lambda case: case.name)
+def test_a_file_system_on_the_whole_disk(rescue: Rescue, tmp_path: Path, case: Case) -> None:
+    source, target = sparse_file(tmp_path / "source.raw", case.size), noise_file(tmp_path / "target.raw", case.size + 3 * MIB)
+    case.make(source)
+    case.populate(source)
+    tree = case.read_back(source)
+    rescue.ok("clone", source, target, "--yes")
+    os.truncate(target, case.size)
+    case.check(target)
+    assert case.read_back(target) == tree
+
+
+def test_a_dry_run_leaves_nothing(rescue: Rescue, disk: Path, tmp_path: Path) -> None:
+    said = rescue.ok("clone", disk, tmp_path / "new.raw", "--dry-run")
+    assert "the same identifiers" in said.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_stored_on_the_source_is_no_target(rescue: Rescue, disk: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source.raw"
+    run(["cp", "--sparse=always", str(disk), str(source)])
+    with (
+        attached(source, "--offset", str(34816 * 512), "--sizelimit", str(98 * MIB)) as device,
+        mounted(device, tmp_path / "point") as point,
+    ):
+        target = sparse(point / "target.raw", DISK_SIZE)
+        for name in (target, point / "new.raw"):
+            result = rescue("clone", source, name, "--yes")
+            assert result.code == 3
+            assert f"is stored on {source}" in result.err
+        assert target.stat().st_blocks == 0
+        assert not (point / "new.raw").exists()
+        # Mounted, it can be copied all the same; but what is in use of it cannot be known.
+        said = rescue.ok("clone", source, tmp_path / "new.raw", "--dry-run")
+        assert "every byte is kept" in " ".join(said.out.split())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
