@@ -6,7 +6,7 @@ import argparse
 
 from rescue.cli.follow import follow, report
 from rescue.cli.new_file import blank_file, names_new_file, new_file
-from rescue.cli.options import Context, add_job, progress_style
+from rescue.cli.options import Context, add_fit, add_job, progress_style
 from rescue.cli.review import confirm, plan_json, plan_text
 from rescue.services import CloneRequest
 
@@ -25,6 +25,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         action=argparse.BooleanOptionalAction,
         help="read the target first and write only what differs (default: where it holds some of it already)",
     )
+    add_fit(parser)
     parser.add_argument("--no-verify", action="store_true", help="do not read back what was written")
     parser.add_argument("--yes", action="store_true", help="erase the target without asking for the typed confirmation")
     add_job(parser)
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, confirm, run."""
     machine = context.machine
     source = machine.survey_one(arguments.source)
-    request = CloneRequest(verify=not arguments.no_verify, delta=arguments.delta)
+    request = CloneRequest(verify=not arguments.no_verify, delta=arguments.delta, fit=arguments.fit)
     is_new = names_new_file(arguments.target)
     if arguments.dry_run:
         target = blank_file(arguments.target, source.disk.size) if is_new else machine.survey_one(arguments.target)

@@ -44,6 +44,16 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_fit(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that write a disk over another."""
+    parser.add_argument(
+        "--fit",
+        choices=("auto", "same", "keep"),
+        help="auto: partitions grow or shrink so that they fill the target; keep: they keep their sizes where they can; same: all"
+        " stays as on the source (default: same, and auto onto a disk that is smaller)",
+    )
+
+
 def size(text: str) -> int:
     """A size as people write it, for argparse: bytes."""
     try:

@@ -6,7 +6,7 @@ import argparse
 
 from rescue.cli.follow import follow, report
 from rescue.cli.new_file import blank_file, names_new_file, new_file
-from rescue.cli.options import Context, add_job, progress_style
+from rescue.cli.options import Context, add_fit, add_job, progress_style
 from rescue.cli.review import confirm, plan_json, plan_text
 from rescue.cli.secrets import add_secrets, unlocked
 from rescue.services import RestoreRequest
@@ -29,6 +29,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--salvage", action="store_true", help="restore all that is whole of an image that is incomplete or damaged"
     )
+    add_fit(parser)
     parser.add_argument("--no-verify", action="store_true", help="do not read back what was written")
     parser.add_argument("--yes", action="store_true", help="erase the target without asking for the typed confirmation")
     add_job(parser)
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, confirm, run."""
     machine = unlocked(arguments, context, arguments.image)
     image = machine.image(arguments.image)
-    request = RestoreRequest(verify=not arguments.no_verify, delta=arguments.delta, salvage=arguments.salvage)
+    request = RestoreRequest(verify=not arguments.no_verify, delta=arguments.delta, salvage=arguments.salvage, fit=arguments.fit)
     is_new = names_new_file(arguments.target)
     size = image.disk.size if image.disk else 0
     if arguments.dry_run:

@@ -19,8 +19,10 @@ from rescue.engine.resizing import (
     settle_ext,
     work,
 )
-from rescue.errors import TargetWriteError, UsageError
+from rescue.errors import DamagedError, TargetWriteError, UsageError
+from rescue.filesystems.maps import used_map
 from rescue.model.volume import Identity
+from rescue.system.blockfile import FileSource
 from rescue.system.loop import loop_device
 from rescue.units import human_size
 
@@ -66,7 +68,11 @@ def _ext(node: str, identity: Identity, size: int, check: Check) -> None:
 
 def _ntfs(node: str, identity: Identity, size: int, check: Check) -> None:
     del size
-    require_sound(identity, node)
+    # ntfsfix misses the backup boot sector at the end of a larger partition; ntfsresize checks all else before it begins.
+    with FileSource(node) as volume:
+        unclean = used_map(volume, identity, path=node, offset=0).whole_because
+    if unclean:
+        raise DamagedError(f"The ntfs volume stays as it is. {unclean}", "Start Windows, shut it down completely, and try again.")
     resize_ntfs(node, None, check)
     require_sound(identity, node)
 

@@ -18,6 +18,7 @@ from rescue.model.edit import (
     SaveTables,
     SetTable,
 )
+from rescue.model.fitting import FitDisk, FitReadBack, FitTable, FitVolumes
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -77,7 +78,17 @@ def aftermath(plan: Plan, step: Step) -> str:
                 f"{step.target} is only partly written: its old content is lost and it does not start a computer."
                 f" Run the same command again to clone it completely.{_source_kept(plan)}"
             )
-        case CloneReadBack():
+        case FitDisk() | FitTable():
+            return (
+                f"{step.target} is not written, or only partly: then its old content is lost and it does not start a computer."
+                f" Run the same command again to write it completely.{_source_kept(plan)}"
+            )
+        case FitVolumes():
+            return (
+                f"{step.target} was written completely, but not all its file systems fill their partitions yet."
+                f" Run the same command again.{_source_kept(plan)}"
+            )
+        case CloneReadBack() | FitReadBack():
             return (
                 f"{step.target} was written completely, but it is not proved. Run the same command again to be sure."
                 f"{_source_kept(plan)}"

@@ -25,6 +25,7 @@ from rescue.model.edit import (
     SaveTables,
     SetTable,
 )
+from rescue.model.fitting import FitDisk, FitReadBack, FitTable, FitVolumes
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -178,8 +179,13 @@ def _done(plan: Plan, facts: Facts) -> str:
                 said.append(_opened(facts))
             case ExportImage():
                 said.append(f"{step.image} is exported as {step.file}, which was compared with it.")
-            case WipeTarget() | DeployImage() | CloneDisk():
+            case WipeTarget() | DeployImage() | CloneDisk() | FitDisk():
                 pass
+            case FitTable():
+                verb = "restored" if plan.kind == "restore" else "cloned"
+                said.append(f"{facts.get('source')} is {verb} onto {step.target}, fitted to it.{_already(facts)}")
+            case FitVolumes():
+                said.append("The file systems that changed were checked by their own programs.")
             case WriteTable():
                 said.append(f"{step.image} is restored onto {step.target}.{_already(facts)}")
             case CloneTable():
@@ -197,7 +203,7 @@ def _done(plan: Plan, facts: Facts) -> str:
                 said.append(
                     f"All {count} images in {step.store} are whole." if count != 1 else f"The image in {step.store} is whole."
                 )
-            case ReadBack() | CloneReadBack():
+            case ReadBack() | CloneReadBack() | FitReadBack():
                 what = "What was written" if facts.get("missing_bytes") else "Everything"
                 said.append(f"{what} was read back from the disk and is right.")
             case EraseExtents() | ProveErased() | SanitizeDisk():

@@ -30,6 +30,7 @@ from rescue.model.edit import (
     SaveTables,
     SetTable,
 )
+from rescue.model.fitting import FitDisk, FitReadBack, FitTable, FitVolumes
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -56,6 +57,7 @@ from rescue.system.joined import open_source
 if TYPE_CHECKING:
     from rescue.engine.deploy import Deployment
     from rescue.jobs.cloning import Cloning
+    from rescue.jobs.fitting import Fitting
 
 
 class EngineSteps:
@@ -67,6 +69,7 @@ class EngineSteps:
         self._secrets = secrets
         self._deployment: Deployment | None = None
         self._cloning: Cloning | None = None
+        self._fitting: Fitting | None = None
         self._not_made: dict[str, str] = {}  # paths of images that turned out not to be needed, and the newest instead
         self._salvaged: str = ""  # folder of what is known of a failing disk, once all of that is in images
 
@@ -115,6 +118,16 @@ class EngineSteps:
                 return {}
             case CloneReadBack():
                 return self._clone().read_back(token, reporter)
+            case FitDisk():
+                return self._fit().copy(token, reporter)
+            case FitTable():
+                self._fit().write_table()
+                return {}
+            case FitReadBack():
+                return self._fit().read_back(token, reporter)
+            case FitVolumes():
+                self._fit().fill(step, token, reporter)
+                return {}
             case WipeTarget():
                 self._open(_image_for(self._plan, step.target), step.target).wipe()
                 return {}
@@ -253,6 +266,13 @@ class EngineSteps:
             self._cloning = Cloning(next(step for step in self._plan.steps if isinstance(step, CloneDisk)))
         return self._cloning
 
+    def _fit(self) -> Fitting:
+        if self._fitting is None:
+            from rescue.jobs.fitting import Fitting
+
+            self._fitting = Fitting(next(step for step in self._plan.steps if isinstance(step, FitDisk)), self._secrets)
+        return self._fitting
+
     def _losses(self, target: str) -> Facts:
         """What the image could not give to the target, and whose that is: told by what is on the target now."""
         if self._deployment is None or not self._deployment.lost:
@@ -273,6 +293,8 @@ class EngineSteps:
             self._deployment.close()
         if self._cloning is not None:
             self._cloning.close()
+        if self._fitting is not None:
+            self._fitting.close()
 
 
 def _image_for(plan: Plan, target: str) -> str:

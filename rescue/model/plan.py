@@ -9,6 +9,7 @@ import msgspec
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
 from rescue.model.disk import Disk, Fingerprint
 from rescue.model.edit import EditStep
+from rescue.model.fitting import FitDisk, FitReadBack, FitTable, FitVolumes
 from rescue.model.volume import Volume
 
 ImageKind: TypeAlias = Literal["full", "incremental", "differential"]
@@ -195,6 +196,10 @@ Step: TypeAlias = (
     | CloneDisk
     | CloneTable
     | CloneReadBack
+    | FitDisk
+    | FitTable
+    | FitReadBack
+    | FitVolumes
 )
 
 

@@ -21,7 +21,8 @@ def plan_clone(source: DiskSurvey, target: DiskSurvey, request: CloneRequest, *,
     ``stands_on`` are the paths of the disks and files that a target which is a file is stored on. Raises RefusedError.
     """
     disk = target.disk
-    _refuse(source, target, stands_on)
+    refuse_clone(source, target, stands_on)
+    _refuse_size(source.disk, disk)
     steps: list[Step] = [
         WipeTarget(title=f"Erase {disk.path}", target=disk.path),
         CloneDisk(
@@ -83,7 +84,8 @@ def _is_same(one: Disk, other: Disk) -> bool:
     return one.path == other.path or bool(one.wwn and (one.wwn, one.size) == (other.wwn, other.size))
 
 
-def _refuse(source: DiskSurvey, target: DiskSurvey, stands_on: Sequence[str]) -> None:
+def refuse_clone(source: DiskSurvey, target: DiskSurvey, stands_on: Sequence[str]) -> None:
+    """Raise RefusedError when the source must not be copied onto the target, whatever its size."""
     disk = target.disk
     if _is_same(source.disk, disk):
         raise RefusedError(f"{disk_words(disk)} is the disk that is to be copied.", "Choose another target.")
@@ -94,16 +96,19 @@ def _refuse(source: DiskSurvey, target: DiskSurvey, stands_on: Sequence[str]) ->
         raise RefusedError(
             f"{disk.path} is stored on {disk_words(source.disk)}, the disk that is to be copied.", "Choose a target elsewhere."
         )
-    if disk.size < source.disk.size:
+
+
+def _refuse_size(source: Disk, disk: Disk) -> None:
+    if disk.size < source.size:
         raise RefusedError(
-            f"{disk_words(disk)} is {human_size(source.disk.size - disk.size)} too small: {source.disk.title} has"
-            f" {human_size(source.disk.size)} ({source.disk.size} bytes), it has {disk.size} bytes.",
-            f"Choose a disk of at least {source.disk.size} bytes.",
+            f"{disk_words(disk)} is {human_size(source.size - disk.size)} too small: {source.title} has"
+            f" {human_size(source.size)} ({source.size} bytes), it has {disk.size} bytes.",
+            f"Choose a disk of at least {source.size} bytes.",
         )
     # A file has no sectors of its own; a disk's are in its hardware and in every table and file system on it.
-    if not disk.is_file and disk.logical_sector_size != source.disk.logical_sector_size:
+    if not disk.is_file and disk.logical_sector_size != source.logical_sector_size:
         raise RefusedError(
-            f"{disk.title} has sectors of {disk.logical_sector_size} bytes, {source.disk.title} has sectors of"
-            f" {source.disk.logical_sector_size}. Its partition table and file systems would not be understood.",
-            f"Choose a disk with sectors of {source.disk.logical_sector_size} bytes.",
+            f"{disk.title} has sectors of {disk.logical_sector_size} bytes, {source.title} has sectors of"
+            f" {source.logical_sector_size}. Its partition table and file systems would not be understood.",
+            f"Choose a disk with sectors of {source.logical_sector_size} bytes.",
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from rescue.model.fit import FitMode
+
 
 @dataclass(frozen=True, slots=True)
 class BackupRequest:
@@ -31,6 +33,7 @@ class RestoreRequest:
     verify: bool = True
     salvage: bool = False  # restore what is whole of an image that is incomplete or damaged
     delta: bool | None = None  # compare first and write only what differs; None: when the target turns out to hold some of it
+    fit: FitMode | None = None  # None: "auto" onto a disk that is smaller, else "same"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class CloneRequest:
 
     verify: bool = True
     delta: bool | None = None  # compare first and write only what differs; None: when the target turns out to hold some of it
+    fit: FitMode | None = None  # as of a restore
 
 
 @dataclass(frozen=True, slots=True)

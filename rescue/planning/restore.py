@@ -20,7 +20,7 @@ _SALVAGE: Final = "Use another image of this disk; or restore all that is whole 
 
 def plan_restore(image: ImageSummary, target: DiskSurvey, request: RestoreRequest) -> Plan:
     """Erase the target, write the image, its table last, and read everything back. Raises RefusedError."""
-    source = usable_in_part(image) if request.salvage else _complete(image)
+    source = usable_in_part(image) if request.salvage else complete_image(image)
     disk = target.disk
     _refuse(image, source, target)
     steps: list[Step] = [
@@ -68,7 +68,7 @@ def plan_restore(image: ImageSummary, target: DiskSurvey, request: RestoreReques
     )
 
 
-def _complete(image: ImageSummary) -> Disk:
+def complete_image(image: ImageSummary) -> Disk:
     """The disk in an image that can be restored without loss. Raises as usable; DamagedError with what is lost."""
     if image.problem and image.disk is not None and image.problem_exit_code == DamagedError.exit_code:
         raise DamagedError("\n".join([image.problem, *damage_lines(image.damage)]), _SALVAGE)

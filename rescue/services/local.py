@@ -32,9 +32,10 @@ from rescue.model.layout import Layout
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
 from rescue.planning.backup import StoreFacts, plan_backup
-from rescue.planning.clone import plan_clone
+from rescue.planning.clone import plan_clone, refuse_clone
 from rescue.planning.consolidate import plan_consolidate
 from rescue.planning.export import FileFacts, plan_export
+from rescue.planning.fitting import FitChoice, FitSource, fit_source_of, needs_fit, plan_fit
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.prune import StoreState, plan_prune
 from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
@@ -42,6 +43,7 @@ from rescue.planning.restore import plan_restore
 from rescue.planning.retention import PruneRequest
 from rescue.planning.verify import plan_verify, plan_verify_store
 from rescue.planning.wipe import WipeRequest, plan_wipe
+from rescue.planning.words import disk_words
 from rescue.services.begun import interrupted
 from rescue.services.interfaces import FileBrowser, Job
 from rescue.services.library import list_images
@@ -141,7 +143,15 @@ class LocalMachine:
 
     def plan_restore(self, image: str, target: DiskSurvey, request: RestoreRequest) -> Plan:
         """See Machine."""
-        return plan_restore(self._with_damage(self.image(image)), self._protected_with(target, local_path(image)), request)
+        summary, protected = self._with_damage(self.image(image)), self._protected_with(target, local_path(image))
+        if summary.disk is None or request.salvage or not needs_fit(summary.disk.size, target.disk.size, request.fit):
+            return plan_restore(summary, protected, request)
+        from rescue.services.fitting import image_minimums
+
+        with open_chain(local_path(image), self._secrets) as chain:
+            minimums = image_minimums(chain) if target.disk.size < summary.disk.size else {}
+        choice = FitChoice("restore", request.fit or "auto", minimums, request.verify, request.delta)
+        return plan_fit(fit_source_of(summary), protected, choice)
 
     def plan_clone(self, source: DiskSurvey, target: DiskSurvey, request: CloneRequest) -> Plan:
         """See Machine."""
@@ -149,7 +159,17 @@ class LocalMachine:
         if target.disk.is_file:
             devices, files = stands_on(self._kernel, target.disk.path)
             below = (*(f"/dev/{name}" for name in devices), *files)
-        return plan_clone(source, self._protected_with(target, source.disk.path), request, stands_on=below)
+        protected = self._protected_with(target, source.disk.path)
+        if not needs_fit(source.disk.size, target.disk.size, request.fit):
+            return plan_clone(source, protected, request, stands_on=below)
+        refuse_clone(source, protected, below)
+        from rescue.services.fitting import disk_minimums
+
+        minimums = disk_minimums(source) if target.disk.size < source.disk.size else {}
+        choice = FitChoice("clone", request.fit or "auto", minimums, request.verify, request.delta)
+        layout, disk = source.layout, source.disk
+        wanted = FitSource("", disk_words(disk), disk, layout, source.volumes, source.used_bytes)
+        return plan_fit(wanted, protected, choice)
 
     def _with_damage(self, image: ImageSummary) -> ImageSummary:
         """The same, with what its gaps cost."""

@@ -11,6 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
+from rescue.model.fitting import FitDisk, FitReadBack, FitTable, FitVolumes
 from rescue.model.plan import (
     CaptureDisk,
     DeployImage,
@@ -51,7 +52,14 @@ def consequence(plan: Plan, index: int) -> str:
                 "What was on the target disk is gone, and what was restored so far cannot be used: the disk is left without a "
                 "partition table. The restore can be gone on with; what is written so far is used."
             )
-        case ReadBack() | CloneReadBack():
+        case FitDisk() | FitTable():
+            return (
+                "What was on the target disk is gone as soon as writing began, and what was written so far cannot be used: the "
+                "disk is left without a partition table. It can be gone on with; what is written so far is used."
+            )
+        case FitVolumes():
+            return "The disk is written completely, but not all its file systems fill their partitions."
+        case ReadBack() | CloneReadBack() | FitReadBack():
             return "The disk is written completely, but it is then not proved that it was written right."
         case ExportImage():
             return "The unfinished file is removed. The image stays as it is."

@@ -1,0 +1,202 @@
+"""The steps of a restore or clone that fits the partitions to the target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TypeAlias
+
+from rescue.devices.table import read_layout
+from rescue.devices.write_table import table_writes
+from rescue.engine.grow import grow
+from rescue.engine.hidden_sectors import set_hidden_sectors
+from rescue.engine.overlay import MEMORY, SourceBlocks
+from rescue.engine.resizing import require_sound
+from rescue.engine.shrink import shrunk
+from rescue.engine.survey import map_disk
+from rescue.engine.transfer import Part, Transfer
+from rescue.errors import DamagedError, RefusedError
+from rescue.images.chain import Chain
+from rescue.images.format import RowKind
+from rescue.images.nbd.session import Blocks
+from rescue.images.secrets import Secrets
+from rescue.images.view import ImageView
+from rescue.jobs.reporter import Reporter
+from rescue.model.extents import ExtentMap
+from rescue.model.fitting import FitDisk, FittedVolume, FitVolumes
+from rescue.model.layout import Layout
+from rescue.model.progress import CancelToken, Message
+from rescue.model.source import Source
+from rescue.model.volume import Identity, Volume
+from rescue.system.blockfile import FileSink, FileSource
+from rescue.system.loop import loop_device
+from rescue.units import MIB, human_size
+
+_Found: TypeAlias = tuple[Source, Blocks, Layout, list[tuple[Volume, ExtentMap]]]
+_Facts: TypeAlias = dict[str, str | int | float | bool | list[str]]
+
+
+class Fitting:
+    """Source and target, open from the first step to the last. A context manager; call in order.
+
+    Opening raises RefusedError when the source is not what was planned for, or the target is in use; DamagedError,
+    SourceReadError. Nothing has been written then.
+    """
+
+    def __init__(self, step: FitDisk, secrets: Secrets) -> None:
+        self._step = step
+        self._stack = ExitStack()
+        self._transfer: Transfer | None = None
+        self._identities: dict[int, Identity] = {}
+        try:
+            self._source, self._blocks, self._layout, self._volumes = self._open(secrets)
+            self._head = self._source.pread(min(MIB, self._source.size), 0)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _open(self, secrets: Secrets) -> _Found:
+        step = self._step
+        if step.image:
+            chain = self._stack.enter_context(Chain(step.image, secrets))
+            bad = chain.manifest.statistics.bad_bytes
+            if bad:
+                raise DamagedError(
+                    f"{step.image} is incomplete: {human_size(bad)} of the disk are not in it. File systems with gaps cannot be"
+                    " fitted to another disk.",
+                    "Restore it with --salvage onto a disk that is at least as large.",
+                )
+            view = ImageView(chain)
+            volumes = [(volume, _kept(view, volume)) for volume in chain.manifest.volumes]
+            found: _Found = (view, view, chain.layout, volumes)
+        else:
+            source = self._stack.enter_context(FileSource(step.source.path, direct=True, cached=True))
+            if not step.source.is_file:
+                # What was written through a partition's node is not in the whole disk's cache: stale pages would be copied.
+                source.drop_cache()
+            layout = read_layout(source, step.source.logical_sector_size)
+            disk = replace(step.source, size=source.size)
+            found = (source, SourceBlocks(source), layout, map_disk(disk, source, layout))
+        _check_places(step, [volume for volume, _ in found[3]])
+        self._identities = {volume.partition: volume.identity for volume, _ in found[3]}
+        return found
+
+    def copy(self, token: CancelToken, reporter: Reporter) -> _Facts:
+        """Make smaller what must be, then wipe the target and write all but its head and tables.
+
+        Raises before anything is written what :func:`shrunk` raises; then as Transfer.copy.
+        """
+        step = self._step
+        parts = [self._part(volume, token, reporter) for volume in step.volumes]
+        self._transfer = self._stack.enter_context(
+            Transfer(
+                step.target,
+                parts,
+                self._late(),
+                step.layout,
+                title=step.image or step.source.title,
+                rotational=not step.image and step.source.rotational,
+            )
+        )
+        self._transfer.wipe()
+        self._transfer.copy(token, reporter.progress, step.delta)
+        return {
+            "source": step.image or step.source.path,
+            "target": step.target,
+            "same_bytes": self._transfer.same_bytes,
+            "written_bytes": self._transfer.written_bytes,
+        }
+
+    def _part(self, volume: FittedVolume, token: CancelToken, reporter: Reporter) -> Part:
+        found, extents = next((v, e) for v, e in self._volumes if v.partition == volume.partition)
+        what = f"partition {volume.partition}" if volume.partition else "the file system"
+        name = f"{what} ({volume.filesystem or 'unknown content'})"
+        place = (volume.target_start, volume.target_end)
+        if volume.how == "copy":
+            return Part(name, self._source, extents, found.start, found.end, *place)
+        size = volume.target_end - volume.target_start
+        reporter.message(Message("info", f"Making {name} smaller, over a throw-away overlay: {human_size(size)}."))
+        folder = Path(self._step.folder) if self._step.folder else MEMORY
+        smaller = self._stack.enter_context(
+            shrunk(self._blocks, found.start, found.end, found.identity, size, folder=folder, check=token.check)
+        )
+        reporter.message(Message("info", smaller.said))
+        return Part(name, smaller.source, smaller.used, 0, size, *place)
+
+    def _late(self) -> list[tuple[int, bytes]]:
+        """The table, and on an MBR disk what boot loaders keep behind it."""
+        layout = self._step.layout
+        starts = [p.start for p in (*layout.partitions, *self._layout.partitions)]
+        end = min([*starts, len(self._head), layout.size])
+        gap = [(layout.sector_size, self._head[layout.sector_size : end])] if layout.label == "dos" and starts else []
+        if layout.label == "none":
+            return []
+        return [*gap, *table_writes(layout, self._head)]
+
+    def write_table(self) -> None:
+        """See Transfer.write_head."""
+        self._opened.write_head()
+
+    def read_back(self, token: CancelToken, reporter: Reporter) -> _Facts:
+        """See Transfer.read_back."""
+        return {"read_back": True, "read_back_bytes": self._opened.read_back(token, reporter.progress)}
+
+    @property
+    def _opened(self) -> Transfer:
+        assert self._transfer is not None  # the steps come in order
+        return self._transfer
+
+    def fill(self, step: FitVolumes, token: CancelToken, reporter: Reporter) -> None:
+        """Let volumes fill their partitions, and name their new places in their boot sectors; each is checked.
+
+        Raises DamagedError, ProgramError, TargetWriteError, CancelledError.
+        """
+        if self._transfer is not None:
+            self._transfer.close()  # a disk that is held cannot be opened by the programs
+        for done, volume in enumerate(step.volumes):
+            token.check()
+            reporter.progress(done, len(step.volumes))
+            identity = self._identities[volume.partition]
+            said = ""
+            if volume.target_start != volume.start:
+                with FileSource(step.target) as source, FileSink(step.target) as sink:
+                    said = set_hidden_sectors(
+                        source, sink, volume.target_start, volume.target_end, step.sector_size, identity
+                    )  # fmt: skip
+                if said:
+                    reporter.message(Message("info", f"Partition {volume.target_partition}: {said}"))
+            if volume.grows:
+                said = grow(step.target, volume.target_start, volume.target_end, identity, check=token.check)
+                reporter.message(Message("info", f"Partition {volume.target_partition}: {said}"))
+            elif said:
+                length = volume.target_end - volume.target_start
+                with loop_device(step.target, offset=volume.target_start, size=length) as node:
+                    require_sound(identity, node)
+        reporter.progress(len(step.volumes), len(step.volumes))
+
+    def close(self) -> None:
+        """Close all."""
+        self._stack.close()
+
+    def __enter__(self) -> Fitting:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _kept(view: ImageView, volume: Volume) -> ExtentMap:
+    held = view.extents(volume.start, volume.end)
+    return ExtentMap((extent.start, extent.end) for extent in held if extent.kind in (RowKind.DATA, RowKind.ZERO))
+
+
+def _check_places(step: FitDisk, volumes: Sequence[Volume]) -> None:
+    found = {(volume.partition, volume.start, volume.end) for volume in volumes}
+    if any((planned.partition, planned.start, planned.end) not in found for planned in step.volumes):
+        raise RefusedError(
+            f"The partitions of {step.image or step.source.title} have changed since it was chosen. Nothing was written.",
+            "Look at the disks again and choose anew.",
+        )

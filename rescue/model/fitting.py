@@ -1,0 +1,69 @@
+"""The steps of a restore or clone that changes the sizes and places of partitions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from rescue.model.disk import Disk
+from rescue.model.layout import Layout
+
+FitHow = Literal["copy", "shrink"]
+
+
+class FittedVolume(msgspec.Struct, frozen=True):
+    """A volume, the bytes ``[start, end)`` of the source, and its partition ``[target_start, target_end)`` on the target.
+
+    ``how`` its content gets there: by its used bytes as they are, or made smaller by its own tool on the way. ``grows``: it is
+    made to fill its partition afterwards.
+    """
+
+    partition: int
+    target_partition: int
+    start: int
+    end: int
+    target_start: int
+    target_end: int
+    filesystem: str
+    how: FitHow = "copy"
+    grows: bool = False
+
+
+class FitDisk(msgspec.Struct, frozen=True, tag="fit-disk"):
+    """Erase the target, and copy what is in use of an image (or, when it is "", of the disk ``source``) to new places.
+
+    ``layout`` is the target's. The source is never written: what is made smaller is that over a throw-away overlay in ``folder``.
+    """
+
+    title: str
+    image: str
+    source: Disk
+    target: str
+    layout: Layout
+    volumes: tuple[FittedVolume, ...]
+    folder: str = ""  # "": the memory
+    delta: bool | None = None
+
+
+class FitTable(msgspec.Struct, frozen=True, tag="fit-table"):
+    """Write the boot gap and the partition tables, the first sector last."""
+
+    title: str
+    target: str
+
+
+class FitReadBack(msgspec.Struct, frozen=True, tag="fit-read-back"):
+    """Read from the medium what was written and compare it with the hashes of what was read from the source."""
+
+    title: str
+    target: str
+
+
+class FitVolumes(msgspec.Struct, frozen=True, tag="fit-volumes"):
+    """Make file systems fill their partitions, and their boot sectors name their new places; each is checked by its own tool."""
+
+    title: str
+    target: str
+    sector_size: int
+    volumes: tuple[FittedVolume, ...]
