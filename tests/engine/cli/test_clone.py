@@ -426,16 +426,12 @@ def test_what_cannot_be_a_target(rescue: Rescue, disk: Path, tmp_path: Path) -> 
     before = digest(disk)
     linked = tmp_path / "linked.raw"
     linked.symlink_to(disk)
-    small = sparse(tmp_path / "small.raw", DISK_SIZE - 512)
-    for target, said in (
-        (disk, "is the disk that is to be copied"),
-        (linked, "is the disk that is to be copied"),
-        (small, "512 bytes too small"),
-    ):
-        result = rescue("clone", disk, target, "--yes")
-        assert (result.code, said in result.err) == (3, True), result
+    for same in (disk, linked):
+        result = rescue("clone", disk, same, "--yes")
+        assert result.code == 3, result
+        assert "is the disk that is to be copied" in result.err
     with attached(disk) as device:
-        for source, target in ((disk, device), (device, str(disk))):
+        for source, target in ((str(disk), device), (device, str(disk))):
             result = rescue("clone", source, target, "--yes")
             assert result.code == 3, result
             assert "protected" in result.err
