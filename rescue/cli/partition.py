@@ -45,6 +45,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--undo", metavar="FILE", nargs="?", const="", help="put the partition table back (default: the one that was kept last)"
     )
+    parser.add_argument("--repair", action="store_true", help="write a damaged GPT anew from its copy that is whole")
     parser.add_argument("--continue", dest="go_on", action="store_true", help="complete a move that was interrupted")
     parser.add_argument("--yes", action="store_true", help="change the disk without asking for the typed confirmation")
     add_job(parser)
@@ -53,12 +54,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, confirm, run."""
-    if sum((bool(arguments.operations), arguments.undo is not None, arguments.go_on)) > 1:
-        raise UsageError("Operations, --undo and --continue cannot be given together.")
+    if sum((bool(arguments.operations), arguments.undo is not None, arguments.go_on, arguments.repair)) > 1:
+        raise UsageError("Operations, --undo, --repair and --continue cannot be given together.")
     machine = context.machine
     target = machine.survey_one(arguments.disk)
     if arguments.undo is not None:
         plan = machine.plan_undo(target, arguments.undo)
+    elif arguments.repair:
+        plan = machine.plan_repair(target, arguments.save)
     else:
         plan = machine.plan_partition(target, PartitionRequest(tuple(arguments.operations), arguments.save, arguments.go_on))
     if arguments.dry_run:

@@ -30,7 +30,7 @@ from rescue.planning.partition import apply, partition_of
 from rescue.planning.wipe import signature_extents
 from rescue.planning.words import content_words, disk_words, losses_of, partition_words, plain
 from rescue.planning.writable import refuse_unwritable
-from rescue.units import MIB, human_size
+from rescue.units import KIB, MIB, align_down, align_up, human_size
 
 _SHRINKABLE: Final = frozenset({"ext2", "ext3", "ext4", "ntfs", "btrfs", "swap"})
 # What each program makes at least, and the bytes of the longest label.
@@ -323,6 +323,56 @@ def plan_undo(target: DiskSurvey, file: str) -> Plan:
         steps=(PutTableBack(title="Put the partition table back", target=disk.path, file=file),),
         sentences=(f"Put the partition table of {disk_words(disk)} back as it is kept in {file}.",),
         command=("rescue", "partition", disk.path, "--undo", file),
+        fingerprint=target.fingerprint,
+        target=disk,
+    )
+
+
+def plan_repair(target: DiskSurvey, save: str, *, hybrid: bool) -> Plan:
+    """Write both copies of a GPT and its protective MBR anew from the copy that is whole.
+
+    ``hybrid``: the first sector describes partitions beside the GPT. Raises RefusedError.
+    """
+    refuse_unwritable(target)
+    disk, layout = target.disk, target.layout
+    if layout.label != "gpt":
+        said = " ".join(layout.problems)
+        raise RefusedError(
+            f"{disk.title} has no GPT of which a copy is whole. {said}".rstrip(),
+            "Only a GPT is kept twice. Partitions that were lost may be found with --search.",
+        )
+    if not layout.problems:
+        raise RefusedError(f"The GPT of {disk.title} is whole: there is nothing to repair.")
+    if hybrid:
+        raise RefusedError(
+            f"The first sector of {disk.title} describes partitions beside its GPT (a hybrid MBR), which would be lost.",
+            "Repair it with gdisk, which asks what to keep.",
+        )
+    sector = layout.sector_size
+    # The array of a lost copy has as many entries as that of the other; standard ones take 16 KiB.
+    last = align_down(layout.size, sector) - sector - align_up(16 * KIB, sector)
+    after = replace(
+        layout,
+        usable_start=min([layout.usable_start, *(p.start for p in layout.partitions)]),
+        usable_end=max([last, *(p.end for p in layout.partitions)]),
+        problems=(),
+    )
+    steps = (
+        SaveTables(
+            title="Keep the damaged partition table", target=disk.path, file=save, before=layout, layouts=(after,), changed=()
+        ),
+        SetTable(title=f"Write the partition table of {disk.path}", target=disk.path, before=layout, after=after),
+    )
+    return Plan(
+        kind="partition",
+        steps=steps,
+        sentences=(
+            f"Keep the damaged partition table of {disk_words(disk)} in {save}.",
+            f"Write both copies of the GPT and its protective MBR anew, with the {len(layout.partitions)} partitions of the copy"
+            " that is whole.",
+        ),
+        warnings=layout.problems,
+        command=("rescue", "partition", disk.path, "--repair"),
         fingerprint=target.fingerprint,
         target=disk,
     )

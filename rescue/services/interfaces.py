@@ -154,6 +154,10 @@ class Machine(Protocol):
         """Put a partition table back that is kept in ``file``; "": the one that was kept last. Raises RescueError."""
         ...
 
+    def plan_repair(self, target: DiskSurvey, save: str) -> Plan:
+        """Write a damaged GPT anew; the old bytes are kept in the file ``save``, "" for a usual one. Raises RefusedError."""
+        ...
+
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """Erase a disk. Raises RefusedError."""
         ...

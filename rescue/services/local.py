@@ -218,6 +218,12 @@ class LocalMachine:
 
         return plan_put_back(target, file)
 
+    def plan_repair(self, target: DiskSurvey, save: str) -> Plan:
+        """See Machine."""
+        from rescue.services.partitions import plan_mend
+
+        return plan_mend(target, save)
+
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""
         return plan_wipe(target, request, sanitizing(target.disk) if request.method == "sanitize" else None)

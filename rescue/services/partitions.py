@@ -5,16 +5,20 @@ from __future__ import annotations
 import datetime
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+from rescue.devices.gpt import parse_gpt
+from rescue.devices.mbr import is_hybrid
 from rescue.engine.move_journal import Begun, find_move
 from rescue.engine.table_backup import SUFFIX, read_backup, refuse_to_put_back
-from rescue.errors import RescueError, UsageError
+from rescue.errors import FormatError, RescueError, UsageError
 from rescue.model.disk import Disk
+from rescue.model.layout import Layout
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey
-from rescue.planning.partition_plan import PartitionRequest, plan_partition, plan_undo
+from rescue.planning.partition_plan import PartitionRequest, plan_partition, plan_repair, plan_undo
 from rescue.system.blockfile import FileSource
 
 _SYSTEM = Path("/var/lib/rescue/tables")
@@ -71,3 +75,24 @@ def plan_put_back(target: DiskSurvey, file: str) -> Plan:
     with FileSource(target.disk.path) as source:
         refuse_to_put_back(backup, target.disk, source)
     return plan
+
+
+def plan_mend(target: DiskSurvey, save: str) -> Plan:
+    """See Machine."""
+    hybrid = False
+    if not target.unreadable:
+        with FileSource(target.disk.path) as source:
+            sector_size = target.disk.logical_sector_size
+            hybrid = is_hybrid(source.pread(sector_size, 0))
+            if target.layout.label == "none" and not any(volume.identity.type for volume in target.volumes):
+                target = replace(target, layout=_left(source, sector_size) or target.layout)
+    return plan_repair(target, os.path.abspath(save) if save else default_file(target.disk), hybrid=hybrid)
+
+
+def _left(source: FileSource, sector_size: int) -> Layout | None:
+    """The GPT of which a copy is left on a disk whose first sector does not say that it has one."""
+    try:
+        found = parse_gpt(source, sector_size)
+    except FormatError:
+        return None
+    return found and replace(found, problems=(*found.problems, "The first sector of the disk does not say that it has a GPT."))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -187,16 +188,18 @@ def test_undo_is_refused_when_it_would_make_things_worse(edited: Disk, disk: Pat
     assert digest(edited.path) == state
 
 
-def _fill(path: Path, start: int, size: int, folder: Path) -> dict[str, bytes]:
+def fill(path: Path, start: int, size: int, folder: Path, big: int = 0) -> dict[str, bytes]:
     """Files in the file system at an offset; their content."""
     with attached(path, "--offset", str(start), "--sizelimit", str(size)) as node, mounted(node, folder) as point:
         files = {f"file-{n}": os.urandom(n * 60_000 + 1) for n in range(20)}
+        if big:
+            files["big"] = b"".join(random.Random(n).randbytes(MIB) for n in range(big // MIB))
         for name, content in files.items():
             (point / name).write_bytes(content)
     return files
 
 
-def _assert_files(path: Path, start: int, size: int, folder: Path, files: dict[str, bytes]) -> int:
+def assert_files(path: Path, start: int, size: int, folder: Path, files: dict[str, bytes]) -> int:
     """The same files are there; the size of the file system."""
     with attached(path, "--offset", str(start), "--sizelimit", str(size)) as node, mounted(node, folder) as point:
         assert {name: (point / name).read_bytes() for name in files} == files
@@ -206,20 +209,20 @@ def _assert_files(path: Path, start: int, size: int, folder: Path, files: dict[s
 @pytest.mark.parametrize("kind", ["ext4", "btrfs"])
 def test_resize_smaller_and_larger(edited: Disk, tmp_path: Path, kind: str) -> None:
     edited.ok("table gpt", f"create size=1000MiB fs={kind}")
-    files = _fill(edited.path, 1 * MIB, 1000 * MIB, tmp_path / "mnt")
+    files = fill(edited.path, 1 * MIB, 1000 * MIB, tmp_path / "mnt")
     edited.ok("resize 1 size=400MiB", "create size=100MiB")
     assert table_of(edited.path) == {1: (1, 400), 2: (401, 1646)} or table_of(edited.path)[1] == (1, 400)
     sound(edited.path)
-    assert _assert_files(edited.path, 1 * MIB, 400 * MIB, tmp_path / "mnt", files) < 401 * MIB
+    assert assert_files(edited.path, 1 * MIB, 400 * MIB, tmp_path / "mnt", files) < 401 * MIB
     edited.ok("delete 2", "resize 1 size=max")
     size = table_of(edited.path)[1][1] * MIB
     assert size == 2046 * MIB
-    assert _assert_files(edited.path, 1 * MIB, size, tmp_path / "mnt", files) > 1700 * MIB
+    assert assert_files(edited.path, 1 * MIB, size, tmp_path / "mnt", files) > 1700 * MIB
 
 
 def test_resize_of_xfs_and_of_nothing(edited: Disk, tmp_path: Path) -> None:
     edited.ok("table gpt", "create size=400MiB fs=xfs", "create start=1000MiB size=100MiB")
-    files = _fill(edited.path, 1 * MIB, 400 * MIB, tmp_path / "mnt")
+    files = fill(edited.path, 1 * MIB, 400 * MIB, tmp_path / "mnt")
     state = digest(edited.path)
     for operation in ("resize 1 size=350MiB", "resize 2 size=50MiB"):
         refused = edited(operation)
@@ -228,7 +231,7 @@ def test_resize_of_xfs_and_of_nothing(edited: Disk, tmp_path: Path) -> None:
     assert digest(edited.path) == state
     edited.ok("resize 1 size=max", "resize 2 size=200MiB")
     assert table_of(edited.path) == {1: (1, 999), 2: (1000, 200)}
-    assert _assert_files(edited.path, 1 * MIB, 999 * MIB, tmp_path / "mnt", files) > 900 * MIB
+    assert assert_files(edited.path, 1 * MIB, 999 * MIB, tmp_path / "mnt", files) > 900 * MIB
 
 
 def test_a_file_system_that_does_not_get_that_small_changes_nothing(edited: Disk, tmp_path: Path) -> None:

@@ -143,6 +143,10 @@ class RecordedMachine:
         """Not used here."""
         raise AssertionError(file)
 
+    def plan_repair(self, target: DiskSurvey, save: str) -> Plan:
+        """Not used here."""
+        raise AssertionError(save)
+
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""
         return plan_wipe(target, request, Sanitizing("nvme-block"))

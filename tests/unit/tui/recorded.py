@@ -328,6 +328,10 @@ class RecordedMachine:
         """Not used here."""
         raise AssertionError(file)
 
+    def plan_repair(self, target: DiskSurvey, save: str) -> Plan:
+        """Not used here."""
+        raise AssertionError(save)
+
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """Not used by the screens."""
         raise AssertionError(request)
