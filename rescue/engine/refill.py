@@ -1,0 +1,136 @@
+"""File systems that no tool makes smaller: made anew with the same UUID, label and features, and filled by files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from rescue.engine import exfat_content, exfat_refill, fat_content, fat_refill
+from rescue.engine.minimum import minimum_size
+from rescue.engine.overlay import MEMORY, volume_overlay
+from rescue.engine.refill_compare import require_equal
+from rescue.engine.refill_make import make_f2fs, make_xfs
+from rescue.engine.refill_times import put_right
+from rescue.engine.resizing import Check, mounted_here, nothing, require_sound, work
+from rescue.errors import DamagedError, RefusedError, RescueError, UnsupportedError, UsageError
+from rescue.images.nbd.session import Blocks
+from rescue.model.source import Sink, SliceSource, Source
+from rescue.model.volume import Identity
+from rescue.system.blockfile import FileSink, FileSource
+from rescue.system.loop import loop_device
+from rescue.system.mounts import in_private_mounts
+from rescue.system.run import have, run
+from rescue.units import human_size
+
+REFILLABLE: Final = frozenset({"xfs", "f2fs", "vfat", "exfat"})
+_OPTIONS: Final[dict[str, tuple[str, ...]]] = {"xfs": ("nouuid",), "f2fs": ()}
+# Room that xfs takes ahead of what is written would fill the holes of files with many pieces.
+_WRITING: Final[dict[str, tuple[str, ...]]] = {"xfs": ("allocsize=4k",)}
+# Owners, times, hard links, ACLs, extended attributes, holes; what is mounted below is not part of it.
+_COPY: Final = ("rsync", "--archive", "--hard-links", "--acls", "--xattrs", "--numeric-ids", "--one-file-system")
+# The main process is the one that writes: when it is ended, the other one has nobody to write to.
+_DUMP: Final = 'exec xfsrestore -v silent -J - "$2" < <(exec xfsdump -v silent -J -l 0 - "$1")'
+
+
+def refill(
+    blocks: Blocks,
+    start: int,
+    end: int,
+    identity: Identity,
+    target: str,
+    target_start: int,
+    target_end: int,
+    *,
+    folder: Path = MEMORY,
+    check: Check = nothing,
+) -> str:
+    """Make the volume ``[start, end)`` of a disk or image anew at ``[target_start, target_end)`` of a disk or file ``target``.
+
+    The copy is read back and compared file by file. Gives a sentence for the journal. ``folder`` takes what mounting the old
+    one writes (a log that is replayed). ``check`` is called often, and what it raises ends the work. Raises before the first
+    write UsageError, RefusedError when it does not fit, UnsupportedError (this system has no driver for it, or it has a
+    feature that a copy would lose), DamagedError, FormatError; later SourceReadError, TargetWriteError, ProgramError,
+    DamagedError when the copy is not equal. Needs root but for FAT and exFAT.
+    """
+    size = target_end - target_start
+    if size <= 0 or target_start % 512 or target_end % 512:
+        raise UsageError(f"{target_start} to {target_end} are no bytes that a partition can have.")
+    volume = SliceSource(blocks, start, end)
+    match identity.type:
+        case "vfat":
+            return _by_entries(volume, fat_refill.refill, fat_content.require_same, target, target_start, size, check)
+        case "exfat":
+            return _by_entries(volume, exfat_refill.refill, exfat_content.require_same, target, target_start, size, check)
+        case "xfs":
+            make = make_xfs(volume, size)
+        case "f2fs":
+            make = make_f2fs(volume)
+        case _:
+            raise UnsupportedError(f"{identity.type or 'Unknown content'} cannot be made anew and filled by files.")
+    for program in (make[0], *(("xfsdump", "xfsrestore") if identity.type == "xfs" else ("rsync",))):
+        if not have(program):
+            raise UnsupportedError(f"{program} is not installed.")
+    least = minimum_size(blocks, start, end, identity, folder=folder)
+    if least.how == "fixed" and least.because:
+        raise DamagedError(f"The {identity.type} volume cannot be made anew. {least.because}")
+    # A larger one always has room, whatever the estimate for smaller ones adds to be on the safe side.
+    if size < min(least.bytes, end - start):
+        raise RefusedError(
+            f"The {identity.type} file system cannot be smaller than {least.bytes} bytes ({human_size(least.bytes)}); "
+            f"{size} bytes ({human_size(size)}) were asked for.",
+            "Give it more room.",
+        )
+    with volume_overlay(blocks, start, end, folder=folder) as overlay:
+        try:
+            in_private_mounts(lambda: _by_files(overlay.path, identity, make, target, target_start, size, check))
+        except RescueError as error:
+            raised = overlay.explain(error)
+            if raised is error:
+                raise
+            raise raised from error
+    return f"{identity.type} made anew with {human_size(size)} and filled by files, which were compared."
+
+
+def _by_entries(
+    volume: Source,
+    fill: Callable[[Source, Sink, int, int, Check], str],
+    compare: Callable[[Source, Source, Check], None],
+    target: str,
+    start: int,
+    size: int,
+    check: Check,
+) -> str:
+    with FileSink(target) as sink:
+        said = fill(volume, sink, start, size, check)
+    with FileSource(target) as written:
+        written.drop_cache()
+        compare(volume, SliceSource(written, start, start + size), check)
+    return f"{said} The copy was compared."
+
+
+def _by_files(path: str, identity: Identity, make: list[str], target: str, start: int, size: int, check: Check) -> None:
+    kind, options = identity.type, _OPTIONS[identity.type]
+    with mounted_here(path, kind, ["ro", *options]) as old, loop_device(target, offset=start, size=size, writable=True) as node:
+        work([*make, node], check)
+        with mounted_here(node, kind, ["rw", *options, *_WRITING.get(kind, ())]) as new:
+            if kind == "xfs":
+                work(["bash", "-c", _DUMP, "bash", str(old), str(new)], check)
+                put_right(old, new, check)
+            else:
+                work([*_COPY, "--sparse", "--quiet", f"{old}/", f"{new}/"], check)
+        _flush(node)
+        _flush(target)
+        run(["blockdev", "--flushbufs", node])
+        with mounted_here(node, kind, ["ro", *options]) as new:
+            require_equal(old, new, check)
+        require_sound(identity, node)
+
+
+def _flush(path: str) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

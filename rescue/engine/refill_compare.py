@@ -1,0 +1,125 @@
+"""Two mounted file systems held against each other: every name with all that belongs to it, and every byte."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from rescue.errors import DamagedError, RescueError
+from rescue.units import MIB
+
+_TOP: Final = {b"lost+found"}  # every mkfs makes its own
+# How xfs keeps ACLs, which root is shown a second time.
+_TWICE: Final = {"trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT"}
+_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class _Level:
+    """A folder of both sides, open, and the names in it that are still to be looked at."""
+
+    def __init__(self, old: int, new: int, path: bytes) -> None:
+        self.old, self.new, self.path = old, new, path
+        skipped = _TOP if not path else set()
+        ours = set(map(os.fsencode, os.listdir(old))) - skipped
+        theirs = set(map(os.fsencode, os.listdir(new))) - skipped
+        for name in sorted(ours ^ theirs)[:1]:
+            raise _different(path + name, "it is in one of the two only")
+        self.left = sorted(ours, reverse=True)
+
+    def close(self) -> None:
+        """Close both."""
+        os.close(self.old)
+        os.close(self.new)
+
+
+def _different(path: bytes, why: str) -> DamagedError:
+    shown = "".join(c if c.isprintable() else "?" for c in path.decode("utf-8", "replace"))[-200:]
+    return DamagedError(
+        f"The copy is not equal to what it was made from: {why}: {shown or 'the root directory'}.",
+        "Try again, or restore without another size.",
+    )
+
+
+def require_equal(old: Path, new: Path, check: Callable[[], None]) -> None:
+    """Raise DamagedError with the first name that differs: in kind, mode, owner, time, size, content, target, device,
+    extended attributes with ACLs, or in which names are one file. ``check`` is called often. Raises RescueError when one
+    cannot be read.
+    """
+    files: dict[int, int] = {}  # files with several names: inode there, inode here
+    levels: list[_Level] = []
+    try:
+        levels.append(_Level(os.open(old, _FLAGS | os.O_DIRECTORY), os.open(new, _FLAGS | os.O_DIRECTORY), b""))
+        _same_node(levels[0].old, levels[0].new, b".", b"", files)
+        while levels:
+            check()
+            level = levels[-1]
+            if not level.left:
+                levels.pop().close()
+                continue
+            name = level.left.pop()
+            path = level.path + name
+            mode = _same_node(level.old, level.new, name, path, files)
+            if stat.S_ISDIR(mode):
+                flags = _FLAGS | os.O_DIRECTORY
+                levels.append(_Level(os.open(name, flags, dir_fd=level.old), os.open(name, flags, dir_fd=level.new), path + b"/"))
+            elif stat.S_ISREG(mode):
+                _same_content(level.old, level.new, name, path, check)
+    except OSError as error:
+        raise RescueError(f"The copy could not be compared: {error.strerror}.") from error
+    finally:
+        for level in levels:
+            level.close()
+
+
+def _same_node(old: int, new: int, name: bytes, path: bytes, files: dict[int, int]) -> int:
+    """Compare all but content; the mode."""
+    ours = os.stat(name, dir_fd=old, follow_symlinks=False)
+    theirs = os.stat(name, dir_fd=new, follow_symlinks=False)
+    sized = stat.S_ISREG(ours.st_mode) or stat.S_ISLNK(ours.st_mode)
+    for what, one, other in (
+        ("its kind or mode differs", ours.st_mode, theirs.st_mode),
+        ("its owner differs", (ours.st_uid, ours.st_gid), (theirs.st_uid, theirs.st_gid)),
+        ("its time differs", ours.st_mtime_ns, theirs.st_mtime_ns),
+        ("its device differs", ours.st_rdev, theirs.st_rdev),
+        ("its size differs", sized and ours.st_size, sized and theirs.st_size),
+    ):
+        if one != other:
+            raise _different(path, what)
+    if stat.S_ISLNK(ours.st_mode) and os.readlink(name, dir_fd=old) != os.readlink(name, dir_fd=new):
+        raise _different(path, "its target differs")
+    if not stat.S_ISDIR(ours.st_mode):
+        if ours.st_nlink != theirs.st_nlink:
+            raise _different(path, "it has not as many names")
+        if ours.st_nlink > 1 and files.setdefault(ours.st_ino, theirs.st_ino) != theirs.st_ino:
+            raise _different(path, "it is not the same file as under its other name")
+    if _attributes(old, name) != _attributes(new, name):
+        raise _different(path, "its extended attributes differ")
+    return ours.st_mode
+
+
+def _attributes(folder: int, name: bytes) -> dict[str, bytes]:
+    # There is no call that takes a folder; this path is short, however deep the folder is.
+    place = f"/proc/self/fd/{folder}/".encode() + name
+    names = os.listxattr(place, follow_symlinks=False)
+    return {key: os.getxattr(place, key, follow_symlinks=False) for key in names if key not in _TWICE}
+
+
+def _same_content(old: int, new: int, name: bytes, path: bytes, check: Callable[[], None]) -> None:
+    ours = os.open(name, _FLAGS, dir_fd=old)
+    try:
+        theirs = os.open(name, _FLAGS, dir_fd=new)
+        try:
+            while True:
+                check()
+                one, other = os.read(ours, MIB), os.read(theirs, MIB)
+                if one != other:
+                    raise _different(path, "its content differs")
+                if not one:
+                    return
+        finally:
+            os.close(theirs)
+    finally:
+        os.close(ours)
