@@ -103,7 +103,7 @@ def _prepare(overlay: Overlay, identity: Identity, new_size: int, check: Check) 
         return
     if identity.type not in EXT:
         require_sound(identity, overlay.path)
-    least = tool_minimum(identity, overlay.path)
+    least = min(tool_minimum(identity, overlay.path), overlay.size)
     if new_size < least:
         raise RefusedError(
             f"The {identity.type} file system cannot be made smaller than {least} bytes ({human_size(least)}); "

@@ -18,6 +18,8 @@ from rescue.errors import CancelledError, DamagedError, RefusedError, SourceRead
 from rescue.filesystems.ext_superblock import read_superblock
 from rescue.filesystems.identify import identify
 from rescue.filesystems.maps import used_map
+from rescue.images.chain import Chain
+from rescue.images.view import ImageView
 from rescue.model.extents import ExtentMap
 from rescue.model.source import SliceSource, Source
 from rescue.model.volume import Identity
@@ -26,6 +28,7 @@ from rescue.system.run import run
 from rescue.units import GIB, MIB, human_size
 from tests.engine.filesystems.oracle import Tree, describe, fill, thin_out
 from tests.engine.fit.volumes import START, Disk, copy_used, digest, make, opened
+from tests.engine.images.test_mounting import capture
 
 pytestmark = pytest.mark.engine
 
@@ -306,3 +309,42 @@ def test_the_estimate_holds(tmp_path: Path) -> None:
             assert estimate < 6 * taken
     finally:
         run(["umount", str(folder)])
+
+
+@pytest.mark.parametrize("kind", ["ext4", "ntfs", "btrfs"])
+def test_the_volume_in_an_image(kind: str, tmp_path: Path) -> None:
+    """An image holds the used blocks only; what is not in it reads as zeros."""
+    made = _small(tmp_path / "disk", kind)
+    alone = tmp_path / "alone"
+    run(["dd", f"if={made.path}", f"of={alone}", "bs=1M", f"skip={START // MIB}", "count=400", "conv=sparse", "status=none"])
+    driver = made.identity.type
+    with opened(alone, 0, 400 * MIB, driver, "ro") as folder:
+        tree = describe(folder)
+    image = capture(alone, tmp_path / "image")
+    before = digest(image)
+    target = tmp_path / "target"
+    with Chain(image) as chain:
+        (volume,) = chain.manifest.volumes
+        view = ImageView(chain)
+        least = minimum_size(view, volume.start, volume.end, volume.identity, folder=tmp_path)
+        new = min(max(least.bytes, 300 * MIB), 400 * MIB)
+        assert least.how == "shrink"
+        with shrunk(view, volume.start, volume.end, volume.identity, new, folder=tmp_path) as result:
+            copy_used(result.source, result.used, target, START, new)
+    assert digest(image) == before
+    with opened(target, START, START + new, driver, "ro") as folder:
+        assert describe(folder) == tree
+
+
+def test_a_btrfs_is_made_smaller_beside_the_one_that_it_comes_from(tmp_path: Path) -> None:
+    """The kernel knows the source by the same UUID; it must not take one for the other."""
+    disk, tree = _filled(tmp_path / "disk", "btrfs", 2 * GIB, 60 * MIB)
+    with opened(disk.path, disk.start, disk.end, "btrfs", "ro") as source:
+        before = digest(disk.path)
+        with disk.blocks() as blocks, shrunk(blocks, disk.start, disk.end, disk.identity, 600 * MIB, folder=tmp_path) as volume:
+            copy_used(volume.source, volume.used, tmp_path / "target", START, 600 * MIB)
+        assert describe(source) == tree
+    assert digest(disk.path) == before
+    assert identify(str(tmp_path / "target"), START, 600 * MIB) == disk.identity
+    with opened(tmp_path / "target", START, START + 600 * MIB, "btrfs", "ro") as folder:
+        assert describe(folder) == tree
