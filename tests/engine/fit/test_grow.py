@@ -138,7 +138,6 @@ def test_it_can_be_stopped(tmp_path: Path) -> None:
 
     with pytest.raises(CancelledError):
         grow(str(disk.path), disk.start, end, disk.identity, check=stop)
-    assert not [line for line in run(["losetup", "-l", "-n", "-O", "BACK-FILE"]).text.splitlines() if str(tmp_path) in line]
 
 
 @pytest.mark.parametrize(("start", "end"), [(1, MIB), (0, MIB - 1), (MIB, MIB), (MIB, 0)])
