@@ -1,0 +1,179 @@
+"""Any disk onto any disk: partitions are fitted, file systems shrunk on the way and grown afterwards, by the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rescue.devices.table import read_layout
+from rescue.model.layout import Partition
+from rescue.system.blockfile import FileSource
+from rescue.system.loop import loop_device
+from rescue.system.run import run
+from rescue.units import GIB, MIB
+from tests.engine.cli.command import Rescue, digest
+from tests.engine.devices.loops import mounted, sparse
+
+pytestmark = pytest.mark.engine
+
+_SIZE = 3 * GIB
+_PARTS = (("U", 48, "vfat"), ("L", 900, "ext4"), ("L", 900, "ntfs"), ("S", 64, "swap"), ("L", 900, "btrfs"), ("L", 120, ""))
+_FILES = 12
+
+
+@dataclass(frozen=True)
+class Source:
+    """A disk file, the files in each of its file systems with their hashes, and its image."""
+
+    path: Path
+    sums: str
+    image: Path
+
+
+@pytest.fixture(scope="module", params=["gpt", "dos"])
+def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """ESP, ext4, NTFS, swap, btrfs and a partition of noise. On an MBR the last ones are logical."""
+    folder = tmp_path_factory.mktemp(f"fit-{request.param}")
+    tree = folder / "tree"
+    tree.mkdir()
+    for number in range(_FILES):
+        (tree / f"file-{number}").write_bytes(os.urandom(random.Random(number).randrange(4 * MIB)))
+    path = sparse(folder / "disk.raw", _SIZE)
+    kinds = {"U": "uefi", "L": "linux", "S": "swap"} if request.param == "gpt" else {"U": "ef", "L": "83", "S": "82"}
+    lines = [f"label: {request.param}"]
+    for number, (kind, size, _) in enumerate(_PARTS):
+        if request.param == "dos" and number == 3:
+            lines.append("type=5")
+        lines.append(f"size={size}MiB, type={kinds[kind]}")
+    run(["sfdisk", "--quiet", str(path)], stdin="\n".join(lines).encode())
+    volume = folder / "volume"
+    for partition, (_, _, filesystem) in zip(_parts(path), _PARTS, strict=True):
+        sparse(volume, partition.size)
+        match filesystem:
+            case "vfat":
+                run(["mkfs.vfat", "-n", "ESP", str(volume)])
+                run(["mcopy", "-i", str(volume), *map(str, sorted(tree.iterdir())), "::"])
+            case "ext4":
+                run(["mkfs.ext4", "-q", "-F", "-L", "root", "-d", str(tree), str(volume)])
+            case "ntfs":
+                run(["mkfs.ntfs", "-q", "-F", "-f", "-L", "win", "-p", str(partition.start // 512), str(volume)])
+                for file in tree.iterdir():
+                    run(["ntfscp", "-q", str(volume), str(file), file.name])
+            case "swap":
+                run(["mkswap", "-L", "swap", str(volume)])
+            case "btrfs":
+                run(["mkfs.btrfs", "-q", "-L", "data", "-r", str(tree), str(volume)])
+            case _:
+                volume.write_bytes(os.urandom(partition.size))
+        run(["dd", f"if={volume}", f"of={path}", "bs=1M", f"seek={partition.start}", "oflag=seek_bytes", "conv=notrunc,sparse"])
+        volume.unlink()
+    Rescue(folder / "jobs").ok("backup", path, folder, "--name", "disk", "--no-verify")
+    return Source(path, _sums(tree), folder / "disk.img.zst")
+
+
+def _parts(path: Path) -> tuple[Partition, ...]:
+    with FileSource(path) as source:
+        return read_layout(source, 512).data_partitions
+
+
+def _sums(folder: Path) -> str:
+    return "".join(f"{file.name} {digest(file)}\n" for file in sorted(folder.iterdir()) if file.is_file())
+
+
+def _holds(path: Path, source: Source, folder: Path) -> None:
+    """Every file system is sound by its own check and fills its partition, and every file in it is the same."""
+    before, after = _parts(source.path), _parts(path)
+    assert [(p.number, p.type, p.uuid, p.name) for p in after] == [(p.number, p.type, p.uuid, p.name) for p in before]
+    for old, new, (_, _, filesystem) in zip(before, after, _PARTS, strict=True):
+        assert new.start % MIB == 0 or (new.start, new.end) == (old.start, old.end)
+        with loop_device(str(path), offset=new.start, size=new.size) as node:
+            match filesystem:
+                case "vfat":
+                    run(["fsck.fat", "-n", str(node)])
+                case "ext4":
+                    run(["e2fsck", "-f", "-n", str(node)])
+                    with mounted(node, folder / "ext4", "-o", "ro"):
+                        assert _sums(folder / "ext4") == source.sums
+                        assert _fills(folder / "ext4", new.size)
+                case "ntfs":
+                    run(["ntfsfix", "-n", str(node)])
+                    out = folder / "ntfs"
+                    out.mkdir()
+                    for line in source.sums.splitlines():
+                        name = line.split()[0]
+                        (out / name).write_bytes(run(["ntfscat", str(node), name]).stdout)
+                    assert _sums(out) == source.sums
+                    shutil.rmtree(out)
+                    with open(node, "rb") as boot:
+                        assert int.from_bytes(boot.read(512)[28:32], "little") == new.start // 512
+                case "swap":
+                    assert b"swap" in run(["blkid", "-p", "-o", "export", str(node)]).stdout
+                case "btrfs":
+                    run(["btrfs", "check", "--readonly", str(node)])
+                    with mounted(node, folder / "btrfs", "-o", "ro"):
+                        assert _sums(folder / "btrfs") == source.sums
+                        assert _fills(folder / "btrfs", new.size)
+                case _:
+                    with source.path.open("rb") as one, path.open("rb") as other:
+                        one.seek(old.start)
+                        other.seek(new.start)
+                        assert one.read(old.size) == other.read(new.size)
+
+
+def _fills(folder: Path, size: int) -> bool:
+    found = os.statvfs(folder)
+    if size < 200 * MIB:  # its own structures take more than a tenth
+        return found.f_blocks > 0
+    return found.f_blocks * found.f_frsize > size * 0.9
+
+
+@pytest.mark.parametrize("size", [1300 * MIB, 6 * GIB])
+@pytest.mark.parametrize("how", ["restore", "clone"])
+def test_smaller_and_larger(how: str, size: int, source: Source, tmp_path: Path) -> None:
+    before = digest(source.path)
+    target = sparse(tmp_path / "target.raw", size)
+    taken = source.image if how == "restore" else source.path
+    done = Rescue(tmp_path / "jobs").ok(how, taken, target, "--fit", "auto", "--yes", "--json")
+    assert "fitted to it" in done.out
+    _holds(target, source, tmp_path)
+    assert digest(source.path) == before
+
+
+def test_a_smaller_disk_needs_no_option(source: Source, tmp_path: Path) -> None:
+    target = sparse(tmp_path / "target.raw", 2 * GIB)
+    Rescue(tmp_path / "jobs").ok("restore", source.image, target, "--yes")
+    _holds(target, source, tmp_path)
+
+
+def test_too_small_for_the_data(source: Source, tmp_path: Path) -> None:
+    """The refusal says by how much; a disk that is larger by just that does it."""
+    rescue = Rescue(tmp_path / "jobs")
+    target = sparse(tmp_path / "target.raw", 500 * MIB)
+    refused = rescue("restore", source.image, target, "--yes")
+    assert refused.code == 3
+    assert "The partitions do not fit" in refused.err
+    assert digest(target) == digest(sparse(tmp_path / "empty", 500 * MIB))
+    needed = int(refused.err.split("at least ")[1].split(" bytes")[0])
+    assert rescue("restore", source.image, sparse(target, needed - MIB), "--yes", "--dry-run").code == 3
+    rescue.ok("restore", source.image, sparse(target, needed), "--yes")
+    _holds(target, source, tmp_path)
+
+
+def test_same_is_refused_on_a_smaller_disk(source: Source, tmp_path: Path) -> None:
+    target = sparse(tmp_path / "target.raw", 2 * GIB)
+    refused = Rescue(tmp_path / "jobs")("restore", source.image, target, "--fit", "same", "--yes")
+    assert refused.code == 3
+    assert "too small" in refused.err
+
+
+def test_the_plan_says_what_changes(source: Source, tmp_path: Path) -> None:
+    target = sparse(tmp_path / "target.raw", 2 * GIB)
+    plan = json.loads(Rescue(tmp_path / "jobs").ok("restore", source.image, target, "--dry-run", "--json").out)
+    assert any("Partition 2 becomes smaller" in sentence for sentence in plan["sentences"])
+    assert plan["command"][-2:] == ["--fit", "auto"]
