@@ -22,17 +22,30 @@ class _Level:
 
     def __init__(self, old: int, new: int, path: bytes) -> None:
         self.old, self.new, self.path = old, new, path
-        skipped = _TOP if not path else set()
-        ours = set(map(os.fsencode, os.listdir(old))) - skipped
-        theirs = set(map(os.fsencode, os.listdir(new))) - skipped
+        self.left: list[bytes] = []
+
+    def look(self) -> None:
+        """Read the names. Raises DamagedError when they are not the same."""
+        skipped = _TOP if not self.path else set()
+        ours = set(map(os.fsencode, os.listdir(self.old))) - skipped
+        theirs = set(map(os.fsencode, os.listdir(self.new))) - skipped
         for name in sorted(ours ^ theirs)[:1]:
-            raise _different(path + name, "it is in one of the two only")
+            raise _different(self.path + name, "it is in one of the two only")
         self.left = sorted(ours, reverse=True)
 
     def close(self) -> None:
         """Close both."""
         os.close(self.old)
         os.close(self.new)
+
+
+def _opened(old: bytes, new: bytes, old_folder: int | None, new_folder: int | None, path: bytes) -> _Level:
+    ours = os.open(old, _FLAGS | os.O_DIRECTORY, dir_fd=old_folder)
+    try:
+        return _Level(ours, os.open(new, _FLAGS | os.O_DIRECTORY, dir_fd=new_folder), path)
+    except OSError:
+        os.close(ours)
+        raise
 
 
 def _different(path: bytes, why: str) -> DamagedError:
@@ -51,7 +64,8 @@ def require_equal(old: Path, new: Path, check: Callable[[], None]) -> None:
     files: dict[int, int] = {}  # files with several names: inode there, inode here
     levels: list[_Level] = []
     try:
-        levels.append(_Level(os.open(old, _FLAGS | os.O_DIRECTORY), os.open(new, _FLAGS | os.O_DIRECTORY), b""))
+        levels.append(_opened(os.fsencode(old), os.fsencode(new), None, None, b""))
+        levels[-1].look()
         _same_node(levels[0].old, levels[0].new, b".", b"", files)
         while levels:
             check()
@@ -63,8 +77,8 @@ def require_equal(old: Path, new: Path, check: Callable[[], None]) -> None:
             path = level.path + name
             mode = _same_node(level.old, level.new, name, path, files)
             if stat.S_ISDIR(mode):
-                flags = _FLAGS | os.O_DIRECTORY
-                levels.append(_Level(os.open(name, flags, dir_fd=level.old), os.open(name, flags, dir_fd=level.new), path + b"/"))
+                levels.append(_opened(name, name, level.old, level.new, path + b"/"))
+                levels[-1].look()
             elif stat.S_ISREG(mode):
                 _same_content(level.old, level.new, name, path, check)
     except OSError as error:

@@ -39,8 +39,14 @@ def put_right(old: Path, new: Path, check: Callable[[], None]) -> None:
             try:
                 if stat.S_ISDIR(found.st_mode):
                     below = os.open(name, _FLAGS, dir_fd=theirs)
-                    here = os.open(name, _FLAGS, dir_fd=ours)
-                    levels.append((here, below, os.listdir(here)))
+                    try:
+                        here = os.open(name, _FLAGS, dir_fd=ours)
+                    except OSError:
+                        os.close(below)
+                        raise
+                    names: list[str] = []
+                    levels.append((here, below, names))
+                    names += os.listdir(here)
                 else:
                     times = (found.st_atime_ns, found.st_mtime_ns)
                     os.utime(name, ns=times, dir_fd=theirs, follow_symlinks=False)

@@ -170,7 +170,7 @@ def test_a_damaged_btrfs_is_refused(tmp_path: Path) -> None:
     with FileSource(disk.path) as source:
         data = source.pread(disk.end - disk.start, disk.start)
     # Nodes hold the UUID behind their checksum; the superblock is at 64 KiB. Both copies of all but the first MiB are spoilt.
-    mark = bytes.fromhex("a1b2c3d4010243048506" + "0708090a0b0c")
+    mark = bytes.fromhex(disk.identity.uuid.replace("-", ""))
     places = []
     place = data.find(mark, MIB)
     while place >= 0:

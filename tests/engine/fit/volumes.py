@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from rescue.engine.overlay import SourceBlocks
 from rescue.filesystems.identify import identify
@@ -20,19 +21,17 @@ from rescue.units import MIB
 from tests.engine.devices.loops import attached
 
 START = 3 * MIB
-UUID = "a1b2c3d4-0102-4304-8506-0708090a0b0c"
-
 MKFS: dict[str, tuple[str, ...]] = {
-    "ext4": ("mkfs.ext4", "-q", "-F", "-L", "some label", "-U", UUID),
-    "ext4-1k": ("mkfs.ext4", "-q", "-F", "-b", "1024", "-L", "some label", "-U", UUID),
-    "ext4-old": ("mkfs.ext4", "-q", "-F", "-O", "^64bit,^metadata_csum,^flex_bg", "-U", UUID),
-    "ext3": ("mkfs.ext3", "-q", "-F", "-U", UUID),
-    "ext2": ("mkfs.ext2", "-q", "-F", "-U", UUID),
+    "ext4": ("mkfs.ext4", "-q", "-F", "-L", "some label", "-U", "UUID"),
+    "ext4-1k": ("mkfs.ext4", "-q", "-F", "-b", "1024", "-L", "some label", "-U", "UUID"),
+    "ext4-old": ("mkfs.ext4", "-q", "-F", "-O", "^64bit,^metadata_csum,^flex_bg", "-U", "UUID"),
+    "ext3": ("mkfs.ext3", "-q", "-F", "-U", "UUID"),
+    "ext2": ("mkfs.ext2", "-q", "-F", "-U", "UUID"),
     "ntfs": ("mkntfs", "-q", "-F", "-Q", "-L", "some label"),
-    "btrfs": ("mkfs.btrfs", "-q", "-L", "some label", "-U", UUID),
-    "btrfs-xxhash": ("mkfs.btrfs", "-q", "--csum", "xxhash", "-U", UUID),
-    "xfs": ("mkfs.xfs", "-q", "-L", "some label", "-m", f"uuid={UUID}"),
-    "f2fs": ("mkfs.f2fs", "-q", "-l", "some label", "-U", UUID),
+    "btrfs": ("mkfs.btrfs", "-q", "-L", "some label", "-U", "UUID"),
+    "btrfs-xxhash": ("mkfs.btrfs", "-q", "--csum", "xxhash", "-U", "UUID"),
+    "xfs": ("mkfs.xfs", "-q", "-L", "some label", "-m", "uuid=UUID"),
+    "f2fs": ("mkfs.f2fs", "-q", "-l", "some label", "-U", "UUID"),
 }
 
 
@@ -60,7 +59,9 @@ def make(path: Path, kind: str, size: int, *, behind: int = MIB) -> Disk:
         file.seek(START + size)
         file.write(os.urandom(behind))
     with attached(path, "--offset", str(START), "--sizelimit", str(size)) as node:
-        run([*MKFS[kind], node], timeout=120)
+        # The kernel and mkfs refuse what is there a second time, in another test.
+        name = str(uuid4())
+        run([word.replace("UUID", name) for word in (*MKFS[kind], node)], timeout=120)
     return Disk(path, START, START + size, identify(str(path), START, size))
 
 
