@@ -1,0 +1,87 @@
+"""Plans to edit partitions: which steps in which order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rescue.errors import RefusedError, UsageError
+from rescue.model.disk import Protection
+from rescue.model.edit import FormatVolume, MoveVolume, ResizeVolume, SaveTables, SetTable
+from rescue.model.plan import Plan
+from rescue.model.survey import DiskSurvey
+from rescue.planning.partition_plan import PartitionRequest, layouts_of, plan_partition, plan_repair, plan_undo
+from rescue.units import GIB
+from tests.unit.planning.machines import LAPTOP_SURVEY, LAYOUT
+
+GUID = "0F3B1E5C-0000-4000-8000-0000000000AA"
+
+
+def _plan(*operations: str, survey: DiskSurvey = LAPTOP_SURVEY) -> Plan:
+    return plan_partition(survey, PartitionRequest(operations, "/var/x"), lambda: GUID)
+
+
+def test_a_file_system_shrinks_before_its_partition_and_grows_after_it() -> None:
+    smaller = _plan("resize 3 size=300GiB")
+    assert [type(step) for step in smaller.steps] == [SaveTables, ResizeVolume, SetTable]
+    larger = _plan("resize 3 size=max")
+    assert [type(step) for step in larger.steps] == [SaveTables, SetTable, ResizeVolume]
+    assert "switch off" in " ".join(larger.warnings)
+
+
+def test_operations_on_the_table_alone_are_one_write() -> None:
+    plan = _plan("delete 2", "name 3 data")
+    assert [type(step) for step in plan.steps] == [SaveTables, SetTable]
+    assert len(plan.losses) == 1
+    assert "Microsoft reserved" in plan.losses[0]
+    layouts = layouts_of(plan)
+    assert layouts is not None
+    assert layouts[0] == LAYOUT
+    assert [p.number for p in layouts[1].partitions] == [1, 3]
+
+
+def test_a_queue_is_done_in_its_order() -> None:
+    plan = _plan("resize 3 size=300GiB", "move 3 start=2GiB", "create fs=ext4 label=x", "format 1 fs=vfat")
+    assert [type(step) for step in plan.steps] == [
+        SaveTables, ResizeVolume, SetTable, MoveVolume, SetTable, FormatVolume, FormatVolume,
+    ]  # fmt: skip
+    move = next(step for step in plan.steps if isinstance(step, MoveVolume))
+    assert move.queue == ("move 3 start=2GiB", "create fs=ext4 label=x", "format 1 fs=vfat")
+    save = plan.steps[0]
+    assert isinstance(save, SaveTables)
+    assert save.changed
+    assert len(plan.losses) == 1
+    assert "--undo" not in " ".join(plan.sentences)
+
+
+def test_what_is_known_of_content_refuses_a_size() -> None:
+    with pytest.raises(RefusedError, match="as small as"):
+        _plan("resize 3 size=100GiB")
+    with pytest.raises(RefusedError, match="cannot be made smaller"):
+        _plan("resize 1 size=100MiB")
+    with pytest.raises(UsageError, match="that size already"):
+        _plan("resize 1 size=512MiB")
+
+
+def test_protected_disks_and_nothing_to_do() -> None:
+    held = replace(LAPTOP_SURVEY, protections=(Protection("mounted at /mnt", "Unmount it."),))
+    for plan in (
+        lambda: _plan("delete 1", survey=held),
+        lambda: plan_undo(held, "/x"),
+        lambda: plan_repair(held, "/x", hybrid=False),
+    ):
+        with pytest.raises(RefusedError, match="mounted at"):
+            plan()
+    with pytest.raises(UsageError, match="nothing to do"):
+        _plan()
+    with pytest.raises(UsageError, match="No move"):
+        plan_partition(LAPTOP_SURVEY, PartitionRequest((), "/x", go_on=True), lambda: GUID)
+
+
+def test_a_new_table_names_everything_that_is_lost() -> None:
+    plan = _plan("table dos", "create size=10GiB type=0x07")
+    assert len(plan.losses) == 3
+    layouts = layouts_of(plan)
+    assert layouts is not None
+    assert [(p.number, p.size) for p in layouts[1].partitions] == [(1, 10 * GIB)]
