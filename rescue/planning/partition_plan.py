@@ -339,7 +339,7 @@ def plan_repair(target: DiskSurvey, save: str, *, hybrid: bool) -> Plan:
         said = " ".join(layout.problems)
         raise RefusedError(
             f"{disk.title} has no GPT of which a copy is whole. {said}".rstrip(),
-            "Only a GPT is kept twice. Partitions that were lost may be found with --search.",
+            "Only a GPT is kept twice. TestDisk, which is on the rescue medium, looks for lost partitions.",
         )
     if not layout.problems:
         raise RefusedError(f"The GPT of {disk.title} is whole: there is nothing to repair.")
