@@ -14,6 +14,7 @@ from rescue.devices.write_table import table_writes
 from rescue.engine.grow import grow
 from rescue.engine.hidden_sectors import set_hidden_sectors
 from rescue.engine.overlay import MEMORY, SourceBlocks
+from rescue.engine.refill import refill
 from rescue.engine.resizing import require_sound
 from rescue.engine.shrink import shrunk
 from rescue.engine.survey import map_disk
@@ -90,18 +91,14 @@ class Fitting:
         Raises before anything is written what :func:`shrunk` raises; then as Transfer.copy.
         """
         step = self._step
-        parts = [self._part(volume, token, reporter) for volume in step.volumes]
-        self._transfer = self._stack.enter_context(
-            Transfer(
-                step.target,
-                parts,
-                self._late(),
-                step.layout,
-                title=step.image or step.source.title,
-                rotational=not step.image and step.source.rotational,
-            )
-        )
-        self._transfer.wipe()
+        parts = [self._part(volume, token, reporter) for volume in step.volumes if volume.how != "refill"]
+        with self._transferring(parts) as wiping:
+            wiping.wipe()
+        # Programs fill these, and a disk that is held cannot be opened by them. There is no table yet: nothing looks whole.
+        for volume in step.volumes:
+            if volume.how == "refill":
+                self._refill(volume, token, reporter)
+        self._transfer = self._stack.enter_context(self._transferring(parts))
         self._transfer.copy(token, reporter.progress, step.delta)
         return {
             "source": step.image or step.source.path,
@@ -109,6 +106,26 @@ class Fitting:
             "same_bytes": self._transfer.same_bytes,
             "written_bytes": self._transfer.written_bytes,
         }
+
+    def _transferring(self, parts: Sequence[Part]) -> Transfer:
+        step = self._step
+        title, rotational = step.image or step.source.title, not step.image and step.source.rotational
+        return Transfer(step.target, parts, self._late(), step.layout, title=title, rotational=rotational)
+
+    def _refill(self, volume: FittedVolume, token: CancelToken, reporter: Reporter) -> None:
+        size = human_size(volume.target_end - volume.target_start)
+        reporter.message(
+            Message("info", f"Making partition {volume.partition} ({volume.filesystem}) anew: {size}, filled by its files.")
+        )
+        said = refill(
+            self._blocks, volume.start, volume.end, self._identities[volume.partition], self._step.target,
+            volume.target_start, volume.target_end, folder=self._folder, check=token.check,
+        )  # fmt: skip
+        reporter.message(Message("info", f"Partition {volume.target_partition}: {said}"))
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self._step.folder) if self._step.folder else MEMORY
 
     def _part(self, volume: FittedVolume, token: CancelToken, reporter: Reporter) -> Part:
         found, extents = next((v, e) for v, e in self._volumes if v.partition == volume.partition)
@@ -119,9 +136,8 @@ class Fitting:
             return Part(name, self._source, extents, found.start, found.end, *place)
         size = volume.target_end - volume.target_start
         reporter.message(Message("info", f"Making {name} smaller, over a throw-away overlay: {human_size(size)}."))
-        folder = Path(self._step.folder) if self._step.folder else MEMORY
         smaller = self._stack.enter_context(
-            shrunk(self._blocks, found.start, found.end, found.identity, size, folder=folder, check=token.check)
+            shrunk(self._blocks, found.start, found.end, found.identity, size, folder=self._folder, check=token.check)
         )
         reporter.message(Message("info", smaller.said))
         return Part(name, smaller.source, smaller.used, 0, size, *place)

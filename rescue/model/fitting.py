@@ -9,14 +9,14 @@ import msgspec
 from rescue.model.disk import Disk
 from rescue.model.layout import Layout
 
-FitHow = Literal["copy", "shrink"]
+FitHow = Literal["copy", "shrink", "refill"]
 
 
 class FittedVolume(msgspec.Struct, frozen=True):
     """A volume, the bytes ``[start, end)`` of the source, and its partition ``[target_start, target_end)`` on the target.
 
-    ``how`` its content gets there: by its used bytes as they are, or made smaller by its own tool on the way. ``grows``: it is
-    made to fill its partition afterwards.
+    ``how`` its content gets there: by its used bytes as they are, made smaller by its own tool on the way, or made anew there
+    and filled by files. ``grows``: it is made to fill its partition afterwards.
     """
 
     partition: int

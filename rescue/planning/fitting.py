@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from rescue.errors import RefusedError
 from rescue.model.disk import Disk
-from rescue.model.fit import FitMode, Fitted, FitVolume, Placement
-from rescue.model.fitting import FitDisk, FitReadBack, FitTable, FittedVolume, FitVolumes
+from rescue.model.fit import DoesNotFitError, FitMode, Fitted, FitVolume, Placement
+from rescue.model.fitting import FitDisk, FitHow, FitReadBack, FitTable, FittedVolume, FitVolumes
 from rescue.model.layout import Layout, Partition
 from rescue.model.plan import Plan, Step
 from rescue.model.survey import DiskSurvey, ImageSummary
@@ -22,6 +22,7 @@ from rescue.planning.words import disk_words, losses_of, whole_warnings
 from rescue.planning.writable import refuse_unwritable
 from rescue.units import human_size
 
+REFILLED: Final = frozenset({"xfs", "vfat", "exfat"})  # no program makes them smaller
 GROWABLE: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "ntfs", "f2fs"})
 
 
@@ -78,13 +79,7 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
             f"Choose a disk with sectors of {source.disk.logical_sector_size} bytes.",
         )
     volumes = {volume.partition: volume for volume in source.volumes}
-    fitted = fit(
-        source.layout,
-        [_bears(p, volumes.get(p.number), choice.minimums) for p in source.layout.data_partitions],
-        disk.size,
-        source.layout.sector_size,
-        choice.mode,
-    )
+    fitted = _fitted(source, volumes, disk.size, choice)
     placed = tuple(
         _placed(placement, volumes[placement.number]) for placement in fitted.placements if placement.number in volumes
     )
@@ -102,7 +97,7 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
         f"Erase everything on {disk_words(disk)}.",
         f"{verb} {source.words}: {human_size(source.used_bytes)} of data, fitted to {human_size(disk.size)}."
         f" The {'image' if source.image else 'disk'} itself is not changed.",
-        *_changes(source.layout, fitted),
+        *_changes(source, fitted),
         "Write the partition table last, so that a half-written disk does not look like a whole one.",
     ]
     warnings = [*source.layout.problems, *fitted.notes, *whole_warnings(source.layout, source.volumes)]
@@ -146,6 +141,19 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
     )
 
 
+def _fitted(source: FitSource, volumes: Mapping[int, Volume], size: int, choice: FitChoice) -> Fitted:
+    """The layout for a target of ``size`` bytes. Swap space, which holds nothing, gives way when there is no other way."""
+    bears = [_bears(p, volumes.get(p.number), choice.minimums) for p in source.layout.data_partitions]
+    try:
+        return fit(source.layout, bears, size, source.layout.sector_size, choice.mode)
+    except DoesNotFitError:
+        swaps = {number for number, volume in volumes.items() if volume.identity.type == "swap"}
+        released = [replace(volume, fixed=volume.fixed and volume.partition not in swaps) for volume in bears]
+        if released == bears:
+            raise
+        return fit(source.layout, released, size, source.layout.sector_size, choice.mode)
+
+
 def _bears(partition: Partition, volume: Volume | None, minimums: Mapping[int, int]) -> FitVolume:
     identity = volume.identity if volume else Identity("")
     whole = volume is None or bool(volume.whole_because)
@@ -166,22 +174,35 @@ def _placed(placement: Placement, volume: Volume) -> FittedVolume:
         placement.target_start,
         placement.target_end,
         volume.identity.type,
-        "shrink" if placement.shrinks else "copy",
+        _how(placement, volume),
         grows=placement.grows and volume.identity.type in GROWABLE,
     )
 
 
-def _changes(layout: Layout, fitted: Fitted) -> list[str]:
-    """A sentence for each partition that changes, and for one that is left out."""
+def _how(placement: Placement, volume: Volume) -> FitHow:
+    if not placement.shrinks:
+        return "copy"
+    return "refill" if volume.identity.type in REFILLED else "shrink"
+
+
+def _changes(source: FitSource, fitted: Fitted) -> list[str]:
+    """A sentence for each partition that changes."""
+    kinds = {volume.partition: volume.identity.type for volume in source.volumes}
     said = []
     for place in fitted.placements:
         old, new = place.source_end - place.source_start, place.target_end - place.target_start
         if new != old:
             how = "smaller" if new < old else "larger"
-            said.append(f"Partition {place.target_number} becomes {how}: {human_size(old)} → {human_size(new)}.")
+            kind = kinds.get(place.number, "")
+            anew = (
+                f" Its {kind} is made anew, with the same UUID, and filled by its files."
+                if new < old and kind in REFILLED
+                else ""
+            )
+            said.append(f"Partition {place.target_number} becomes {how}: {human_size(old)} → {human_size(new)}.{anew}")
         elif place.moves:
             said.append(f"Partition {place.target_number} ({human_size(new)}) moves to {human_size(place.target_start)}.")
-    if not said and fitted.layout.size != layout.size:
+    if not said and fitted.layout.size != source.layout.size:
         said.append("All partitions keep their sizes and places.")
     return said
 

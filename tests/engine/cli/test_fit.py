@@ -177,3 +177,47 @@ def test_the_plan_says_what_changes(source: Source, tmp_path: Path) -> None:
     plan = json.loads(Rescue(tmp_path / "jobs").ok("restore", source.image, target, "--dry-run", "--json").out)
     assert any("Partition 2 becomes smaller" in sentence for sentence in plan["sentences"])
     assert plan["command"][-2:] == ["--fit", "auto"]
+
+
+def test_what_no_tool_makes_smaller_is_made_anew(tmp_path: Path) -> None:
+    """xfs with hard links and attributes, FAT, and swap that gives way: the same UUIDs, and every file."""
+    path = sparse(tmp_path / "disk.raw", 2 * GIB)
+    table = "label: gpt\nsize=300MiB, type=linux\nsize=900MiB, type=linux\nsize=700MiB, type=swap\n"
+    run(["sfdisk", "--quiet", str(path)], stdin=table.encode())
+    fat, xfs, swap = _parts(path)
+    files = {f"file-{number}": os.urandom(random.Random(number).randrange(2 * MIB)) for number in range(9)}
+    with loop_device(str(path), offset=fat.start, size=fat.size, writable=True) as node:
+        run(["mkfs.vfat", "-n", "DATA", node])
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+            run(["mcopy", "-i", node, str(tmp_path / name), "::"])
+    with loop_device(str(path), offset=xfs.start, size=xfs.size, writable=True) as node:
+        run(["mkfs.xfs", "-q", "-L", "xroot", node])
+        with mounted(node, tmp_path / "xfs") as point:
+            for name, content in files.items():
+                (point / name).write_bytes(content)
+            os.link(point / "file-1", point / "link")
+            os.setxattr(point / "link", "user.a", b"b")
+            os.chown(point / "file-2", 1234, 4321)
+        uuid = run(["blkid", "-p", "-o", "value", "-s", "UUID", node]).text
+    with loop_device(str(path), offset=swap.start, size=swap.size, writable=True) as node:
+        run(["mkswap", node])
+    rescue = Rescue(tmp_path / "jobs")
+    before = digest(path)
+    target = sparse(tmp_path / "target.raw", 600 * MIB)
+    said = rescue.ok("clone", path, target, "--yes", "--json", "--progress", "json")
+    assert "made anew" in said.err
+    assert digest(path) == before
+    fat, xfs, swap = _parts(target)
+    with loop_device(str(target), offset=fat.start, size=fat.size) as node:
+        run(["fsck.fat", "-n", node])
+        for name, content in files.items():
+            assert run(["mtype", "-i", node, f"::{name}"]).stdout == content
+    with loop_device(str(target), offset=xfs.start, size=xfs.size) as node:
+        run(["xfs_repair", "-n", node])
+        assert run(["blkid", "-p", "-o", "value", "-s", "UUID", node]).text == uuid
+        with mounted(node, tmp_path / "xfs", "-o", "ro,norecovery") as point:
+            assert {file.name: file.read_bytes() for file in point.iterdir() if file.name != "link"} == files
+            assert (point / "link").stat().st_ino == (point / "file-1").stat().st_ino
+            assert os.getxattr(point / "link", "user.a") == b"b"
+            assert (point / "file-2").stat().st_uid == 1234
