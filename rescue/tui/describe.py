@@ -158,7 +158,8 @@ def target_obstacle(survey: DiskSurvey, image: ImageSummary | None) -> str:
         return ""
     if survey.disk.logical_sector_size != image.disk.logical_sector_size:
         return f"has {survey.disk.logical_sector_size}-byte sectors, the image {image.disk.logical_sector_size}-byte ones"
-    missing = image.disk.size - survey.disk.size
+    # File systems are made smaller on the way; whether they get small enough is for the plan to say.
+    missing = image.used_bytes - survey.disk.size
     if missing > 0:
         return f"too small by {human_size(missing)}"
     return ""
