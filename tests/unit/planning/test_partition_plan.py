@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -66,11 +67,12 @@ def test_what_is_known_of_content_refuses_a_size() -> None:
 
 def test_protected_disks_and_nothing_to_do() -> None:
     held = replace(LAPTOP_SURVEY, protections=(Protection("mounted at /mnt", "Unmount it."),))
-    for plan in (
+    plans: list[Callable[[], Plan]] = [
         lambda: _plan("delete 1", survey=held),
         lambda: plan_undo(held, "/x"),
         lambda: plan_repair(held, "/x", hybrid=False),
-    ):
+    ]
+    for plan in plans:
         with pytest.raises(RefusedError, match="mounted at"):
             plan()
     with pytest.raises(UsageError, match="nothing to do"):
