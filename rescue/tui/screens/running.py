@@ -11,6 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
+from rescue.model.edit import EraseExtents, FormatVolume, MoveVolume, PutTableBack, ResizeVolume, SanitizeDisk, SetTable
 from rescue.model.fitting import FitDisk, FitReadBack, FitTable, FitVolumes
 from rescue.model.plan import (
     CaptureDisk,
@@ -67,6 +68,16 @@ def consequence(plan: Plan, index: int) -> str:
             return "The image is complete and its hashes are right, but it is then not proved that its file systems are."
         case VerifyImage() if plan.kind == "backup":
             return "The image is complete, but it is then not proved that it can be read."
+        case EraseExtents() | SanitizeDisk():
+            return "What is erased so far is gone, and the disk may look as if it held something."
+        case SetTable() | PutTableBack():
+            return "The partition table may be the old or the new one. No data have been touched."
+        case FormatVolume():
+            return "The partition that is being formatted then holds nothing that can be used."
+        case ResizeVolume():
+            return "The file system that is being resized may be damaged."
+        case MoveVolume():
+            return "The partition is then between two places. Nothing of it is lost; rescue partition --continue moves it completely."
         case _:
             return "Nothing has been changed, and nothing is lost."
 

@@ -99,7 +99,7 @@ async def test_only_possible_targets_can_be_reached(machine: RecordedMachine, cl
         await restore_onto(person, machine)
         choices = person.app.screen.query_one(Choices)
         enabled = {option.id for option in choices.options if not option.disabled}
-        assert enabled == {"/dev/nvme0n1", "/dev/sdc", "/dev/sdd"}
+        assert enabled == {"/dev/nvme0n1", "/dev/sda", "/dev/sdc", "/dev/sdd"}
         seen = set()
         for _ in range(8):
             seen.add(choices.highlighted_key)
