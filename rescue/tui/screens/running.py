@@ -77,7 +77,7 @@ def consequence(plan: Plan, index: int) -> str:
         case ResizeVolume():
             return "The file system that is being resized may be damaged."
         case MoveVolume():
-            return "The partition is then between two places. Nothing of it is lost; rescue partition --continue moves it completely."
+            return "The partition is then between two places, and nothing of it is lost: rescue partition --continue goes on."
         case _:
             return "Nothing has been changed, and nothing is lost."
 
