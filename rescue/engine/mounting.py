@@ -17,12 +17,13 @@ from typing import Final, Literal, NamedTuple
 
 from rescue.engine.checkers import CHECKED, check
 from rescue.engine.exports import Export, exported
+from rescue.engine.overlay import SourceBlocks
 from rescue.engine.sampling import NOT_IN_IMAGE, Limits, Sample, read_again, read_sample
 from rescue.errors import DamagedError, ProgramError, RescueError, SourceReadError, UnsupportedError
 from rescue.filesystems.maps import used_map
 from rescue.images.chain import Chain
 from rescue.images.format import RowKind
-from rescue.images.view import Held, ImageView
+from rescue.images.view import ImageView
 from rescue.model.progress import CancelToken, Message
 from rescue.model.source import SliceSource, Source
 from rescue.model.volume import Volume
@@ -96,26 +97,6 @@ class _Act(NamedTuple):
 
     kind: Literal["check", "mount", "read"]
     path: str = ""
-
-
-class _SourceBlocks:
-    """The source as something that can be exported."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    @property
-    def size(self) -> int:
-        return self._source.size
-
-    def pread(self, length: int, offset: int) -> bytes:
-        return self._source.pread(length, offset)
-
-    def pread_into(self, buffer: memoryview, offset: int) -> None:
-        self._source.pread_into(buffer, offset)
-
-    def extents(self, start: int = 0, end: int | None = None) -> Iterator[Held]:
-        yield Held(start, self.size if end is None else end, RowKind.DATA)
 
 
 def prove_mounts(
@@ -294,7 +275,7 @@ class _Prover:
             excuses |= dict.fromkeys((act for act in found.problems if not found.problems[act].endswith(NOT_IN_IMAGE)), why)
         left = [act for act in found.problems if act not in excuses]
         if left and self._source is not None:
-            with exported(_SourceBlocks(self._source)) as export, self._opened(export) as path:
+            with exported(SourceBlocks(self._source)) as export, self._opened(export) as path:
                 excuses |= dict.fromkeys(self._same_on_source(path, left), "It is the same on the disk.")
         return excuses
 
