@@ -11,7 +11,7 @@ from rescue.model.plan import Plan, Step, WipeTarget
 from rescue.model.survey import DiskSurvey
 from rescue.planning.request import CloneRequest
 from rescue.planning.words import disk_words, losses_of, whole_warnings
-from rescue.planning.writable import refuse_unwritable
+from rescue.planning.writable import refuse_other_sectors, refuse_unwritable
 from rescue.units import human_size
 
 
@@ -105,10 +105,4 @@ def _refuse_size(source: Disk, disk: Disk) -> None:
             f" {human_size(source.size)} ({source.size} bytes), it has {disk.size} bytes.",
             f"Choose a disk of at least {source.size} bytes.",
         )
-    # A file has no sectors of its own; a disk's are in its hardware and in every table and file system on it.
-    if not disk.is_file and disk.logical_sector_size != source.logical_sector_size:
-        raise RefusedError(
-            f"{disk.title} has sectors of {disk.logical_sector_size} bytes, {source.title} has sectors of"
-            f" {source.logical_sector_size}. Its partition table and file systems would not be understood.",
-            f"Choose a disk with sectors of {source.logical_sector_size} bytes.",
-        )
+    refuse_other_sectors(disk, source.logical_sector_size, f"{source.title} has sectors of")

@@ -19,7 +19,7 @@ from rescue.planning.fit_kinds import is_fixed
 from rescue.planning.restore import complete_image
 from rescue.planning.verify import image_words
 from rescue.planning.words import disk_words, losses_of, whole_warnings
-from rescue.planning.writable import refuse_unwritable
+from rescue.planning.writable import refuse_other_sectors, refuse_unwritable
 from rescue.units import human_size
 
 REFILLED: Final = frozenset({"xfs", "vfat", "exfat"})  # no program makes them smaller
@@ -72,12 +72,7 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
     """
     disk = target.disk
     refuse_unwritable(target)
-    if not disk.is_file and disk.logical_sector_size != source.disk.logical_sector_size:
-        raise RefusedError(
-            f"{disk.title} has sectors of {disk.logical_sector_size} bytes, {source.words} has sectors of"
-            f" {source.disk.logical_sector_size}. Its file systems would not be understood.",
-            f"Choose a disk with sectors of {source.disk.logical_sector_size} bytes.",
-        )
+    refuse_other_sectors(disk, source.disk.logical_sector_size, f"{source.words} has sectors of")
     volumes = {volume.partition: volume for volume in source.volumes}
     fitted = _fitted(source, volumes, disk.size, choice)
     placed = tuple(

@@ -12,7 +12,7 @@ from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.planning.request import RestoreRequest
 from rescue.planning.verify import image_words, usable, usable_in_part
 from rescue.planning.words import disk_words, losses_of, plain
-from rescue.planning.writable import refuse_unwritable
+from rescue.planning.writable import refuse_other_sectors, refuse_unwritable
 from rescue.units import human_size
 
 _SALVAGE: Final = "Use another image of this disk; or restore all that is whole with --salvage."
@@ -88,10 +88,4 @@ def _refuse(image: ImageSummary, source: Disk, target: DiskSurvey) -> None:
             f" {human_size(source.size)} ({source.size} bytes), it has {disk.size} bytes.",
             f"Choose a disk of at least {source.size} bytes.",
         )
-    # A file has no sectors of its own; a disk's are in its hardware and in every table and file system on it.
-    if not disk.is_file and disk.logical_sector_size != source.logical_sector_size:
-        raise RefusedError(
-            f"{disk.title} has sectors of {disk.logical_sector_size} bytes, the image {plain(image.name)} is of a disk with"
-            f" {source.logical_sector_size}. Its partition table and file systems would not be understood.",
-            f"Choose a disk with sectors of {source.logical_sector_size} bytes.",
-        )
+    refuse_other_sectors(disk, source.logical_sector_size, f"the image {plain(image.name)} is of a disk with")

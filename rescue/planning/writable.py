@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rescue.errors import RefusedError
+from rescue.model.disk import Disk
 from rescue.model.survey import DiskSurvey
 
 
@@ -22,3 +23,14 @@ def refuse_unwritable(target: DiskSurvey) -> None:
         raise RefusedError(f"{disk.title} cannot be read. {target.unreadable}", "Check its cable, or choose another disk.")
     if disk.read_only:
         raise RefusedError(f"{disk.title} is read-only.", "Check its write-protect switch, or choose another disk.")
+
+
+def refuse_other_sectors(disk: Disk, sector_size: int, whose: str) -> None:
+    """Raise RefusedError for a target whose sectors are of another size. ``whose`` begins a clause: "X has sectors of"."""
+    # A file has no sectors of its own; a disk's are in its hardware and in every table and file system on it.
+    if not disk.is_file and disk.logical_sector_size != sector_size:
+        raise RefusedError(
+            f"{disk.title} has sectors of {disk.logical_sector_size} bytes, {whose} {sector_size}."
+            " Its partition table and file systems would not be understood.",
+            f"Choose a disk with sectors of {sector_size} bytes.",
+        )
