@@ -6,7 +6,7 @@ import argparse
 
 from rescue.cli.follow import follow, report
 from rescue.cli.new_file import blank_file, names_new_file, new_file
-from rescue.cli.options import Context, add_fit, add_job, progress_style
+from rescue.cli.options import Context, add_fit, add_job, add_target, progress_style
 from rescue.cli.review import confirm, plan_json, plan_text
 from rescue.services import CloneRequest
 
@@ -15,16 +15,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Offer the command."""
     parser = commands.add_parser("clone", help="copy a disk over another one", allow_abbrev=False)
     parser.add_argument("source", metavar="SOURCE", help="device node, by-id name, serial:…, or a raw disk file; it is only read")
-    parser.add_argument(
-        "target",
-        metavar="TARGET",
-        help="device node, by-id name, serial:…, or a raw disk file, which is created where it does not exist",
-    )
-    parser.add_argument(
-        "--delta",
-        action=argparse.BooleanOptionalAction,
-        help="read the target first and write only what differs (default: where it holds some of it already)",
-    )
+    add_target(parser)
     add_fit(parser)
     parser.add_argument("--no-verify", action="store_true", help="do not read back what was written")
     parser.add_argument("--yes", action="store_true", help="erase the target without asking for the typed confirmation")

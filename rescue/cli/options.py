@@ -44,6 +44,20 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """The target of commands that write a disk over another, and how it is compared before."""
+    parser.add_argument(
+        "target",
+        metavar="TARGET",
+        help="device node, by-id name, serial:…, or a raw disk file, which is created where it does not exist",
+    )
+    parser.add_argument(
+        "--delta",
+        action=argparse.BooleanOptionalAction,
+        help="read the target first and write only what differs (default: where it holds some of it already)",
+    )
+
+
 def add_fit(parser: argparse.ArgumentParser) -> None:
     """The option of commands that write a disk over another."""
     parser.add_argument(

@@ -6,7 +6,7 @@ import argparse
 
 from rescue.cli.follow import follow, report
 from rescue.cli.new_file import blank_file, names_new_file, new_file
-from rescue.cli.options import Context, add_fit, add_job, progress_style
+from rescue.cli.options import Context, add_fit, add_job, add_target, progress_style
 from rescue.cli.review import confirm, plan_json, plan_text
 from rescue.cli.secrets import add_secrets, unlocked
 from rescue.services import RestoreRequest
@@ -16,16 +16,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Offer the command."""
     parser = commands.add_parser("restore", help="write an image over a whole disk", allow_abbrev=False)
     parser.add_argument("image", metavar="IMAGE", help="path or file: URL of the image")
-    parser.add_argument(
-        "target",
-        metavar="TARGET",
-        help="device node, by-id name, serial:…, or a raw disk file, which is created where it does not exist",
-    )
-    parser.add_argument(
-        "--delta",
-        action=argparse.BooleanOptionalAction,
-        help="read the target first and write only what differs (default: where it holds some of it already)",
-    )
+    add_target(parser)
     parser.add_argument(
         "--salvage", action="store_true", help="restore all that is whole of an image that is incomplete or damaged"
     )
