@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,15 +74,46 @@ class Rescue:
 
     def wait_for_bytes(self, step: int, minimum: int) -> FolderJob:
         """The newest job, once its step number ``step`` has done that many bytes. Fails when it ends before."""
+        with self.held(step, minimum) as job:
+            return job
+
+    @contextmanager
+    def held(self, step: int, minimum: int) -> Iterator[FolderJob]:
+        """The newest job, which stands still from when its step number ``step`` has done that many bytes.
+
+        It runs in slices of a few milliseconds until then, so that a fast machine does not get past the moment
+        between two looks.
+        """
         job = self.job()
+        pid = self.pid(job)
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            for event in job.events():
-                assert not isinstance(event, Finished), event
-                if isinstance(event, Progress) and (event.index, event.done) >= (step, minimum):
-                    return FolderJob(job.folder)
-            time.sleep(0.005)
+        try:
+            while time.monotonic() < deadline:
+                os.kill(pid, signal.SIGSTOP)
+                for event in job.events():
+                    assert not isinstance(event, Finished), event
+                    if isinstance(event, Progress) and (event.index, event.done) >= (step, minimum):
+                        yield FolderJob(job.folder)
+                        return
+                os.kill(pid, signal.SIGCONT)
+                time.sleep(0.005)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         raise AssertionError("the job did not get that far")
+
+    def cancelled(
+        self, command: subprocess.Popen[str], step: int, minimum: int, number: signal.Signals = signal.SIGINT
+    ) -> Result:
+        """What a command says that gets a signal when step number ``step`` of its job has done that many bytes."""
+        with self.held(step, minimum) as job:
+            status = Path(f"/proc/{self.pid(job)}/status")
+            os.kill(command.pid, number)
+            deadline = time.monotonic() + 10
+            while not _pending(status.read_text()):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        return self.finish(command)
 
     def wait_until(self, done: int, seconds: float = 90) -> FolderJob:
         """The newest job, once its first long step has done that many bytes, or it has ended."""
@@ -107,6 +141,11 @@ class Rescue:
             for file in job.folder.iterdir():
                 file.unlink()
             job.folder.rmdir()
+
+
+def _pending(status: str) -> bool:
+    """Whether a process has signals to come, from its status (proc(5))."""
+    return any(int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:")))
 
 
 def digest(path: Path) -> str:

@@ -268,8 +268,8 @@ def test_two_backups_to_one_name_at_once(rescue: Rescue, disk: Path, dest: Path)
 def test_two_restores_onto_one_target_at_once(rescue: Rescue, image: Path, tmp_path: Path) -> None:
     target = sparse(tmp_path / "target.raw", DISK_SIZE)
     first = rescue.start("restore", image, target, "--yes")
-    rescue.wait_for_bytes(1, 1)
-    second = rescue("restore", image, target, "--yes")
+    with rescue.held(1, 1):
+        second = rescue("restore", image, target, "--yes")
     assert second.code == 3
     assert "is in use" in second.err
     assert rescue.finish(first).code == 0

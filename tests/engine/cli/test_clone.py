@@ -279,9 +279,7 @@ def test_a_file_that_is_stored_on_the_source_is_no_target(rescue: Rescue, disk: 
 def test_one_that_is_cancelled(rescue: Rescue, disk: Path, tmp_path: Path, number: signal.Signals) -> None:
     target = sparse(tmp_path / "target.raw", DISK_SIZE)
     command = rescue.start("clone", disk, target, "--yes")
-    rescue.wait_for_bytes(1, 40 * MIB)
-    os.kill(command.pid, number)
-    result = rescue.finish(command)
+    result = rescue.cancelled(command, 1, 40 * MIB, number)
     assert result.code == 130
     assert "only partly written" in result.err
     assert "to clone it completely" in result.err

@@ -89,9 +89,7 @@ def test_a_store_that_ran_full_is_enlarged(rescue: Rescue, wide_disk: Path, wide
 
 def test_a_backup_that_is_cancelled_keeps_its_segments(rescue: Rescue, wide_disk: Path, wide_image: Path, dest: Path) -> None:
     command = rescue.start("backup", wide_disk, dest, "--name", "x", "--no-verify")
-    rescue.wait_for_bytes(0, 60 * MIB)
-    os.kill(command.pid, signal.SIGINT)
-    result = rescue.finish(command)
+    result = rescue.cancelled(command, 0, 60 * MIB)
     assert result.code == 130
     assert "run the same command again to go on with it" in result.err
     assert [path.name for path in dest.iterdir()] == ["x.img.zst.partial"]

@@ -26,9 +26,7 @@ _SIGNALS = [signal.SIGINT, signal.SIGTERM]
 @pytest.mark.parametrize("number", _SIGNALS)
 def test_a_backup_that_is_cancelled(rescue: Rescue, disk: Path, image: Path, dest: Path, number: signal.Signals) -> None:
     command = rescue.start("backup", disk, dest, "--name", "x")
-    rescue.wait_for_bytes(0, 40 * MIB)
-    os.kill(command.pid, number)
-    result = rescue.finish(command)
+    result = rescue.cancelled(command, 0, 40 * MIB, number)
     assert result.code == 130
     assert "Cancelled." in result.err
     assert f"{disk} was not changed" in result.err
@@ -41,9 +39,7 @@ def test_a_backup_that_is_cancelled(rescue: Rescue, disk: Path, image: Path, des
 def test_a_restore_that_is_cancelled(rescue: Rescue, image: Path, tmp_path: Path, number: signal.Signals) -> None:
     target = sparse(tmp_path / "target.raw", DISK_SIZE)
     command = rescue.start("restore", image, target, "--yes")
-    rescue.wait_for_bytes(1, 40 * MIB)
-    os.kill(command.pid, number)
-    result = rescue.finish(command)
+    result = rescue.cancelled(command, 1, 40 * MIB, number)
     assert result.code == 130
     assert "only partly written" in result.err
     assert "Run the same command again" in result.err

@@ -114,9 +114,7 @@ def _interrupted(disk: Disk, *operations: str) -> None:
     """Begin operations and cancel them within the move."""
     disk.number += 1
     command = disk.rescue.start("partition", disk.path, *operations, "--yes", "--save", disk.saved())
-    disk.rescue.wait_for_bytes(1, 40 * MIB)
-    os.kill(command.pid, signal.SIGINT)
-    result = disk.rescue.finish(command)
+    result = disk.rescue.cancelled(command, 1, 40 * MIB)
     assert result.code == 130, result
     assert "nothing of it is lost" in result.err
     disk.rescue.forget()

@@ -237,8 +237,8 @@ def test_pruning_while_a_backup_runs(rescue: Rescue, store: Path, tmp_path: Path
     running = rescue.start(
         "backup", disk, store, "--parent", store / names["d9"], "--name", "y", "--level", "19", "--no-verify", *options
     )
-    rescue.wait_for_bytes(0, 1)
-    said = rescue.ok("prune", store, "--keep-last", "1", "--yes")
+    with rescue.held(0, 1):
+        said = rescue.ok("prune", store, "--keep-last", "1", "--yes")
     assert running.poll() is None
     assert "stays" in said.err
     finished = rescue.finish(running)
