@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
+from threading import Lock
 from typing import Final, NamedTuple
 
 import xxhash
@@ -227,15 +228,35 @@ class SeekEntry(NamedTuple):
     checksum: int = 0x51D8E999  # of nothing, which is what skippable frames are to a decoder
 
 
+_ZERO_STEP: Final = 8 * MIB
+
+
 @lru_cache(maxsize=16)
 def zero_checksum(length: int) -> int:
     """The checksum of ``length`` zeros: the low half of XXH64, as at the end of a frame and in the seek table."""
-    hasher = xxhash.xxh64()
-    piece = bytes(min(length, MIB))
-    for _ in range(length // MIB):
+    hasher = _zeros_hashed(length // _ZERO_STEP).copy()
+    piece = bytes(min(length % _ZERO_STEP, MIB))
+    for _ in range(length % _ZERO_STEP // MIB):
         hasher.update(piece)
     hasher.update(piece[: length % MIB])
     return hasher.intdigest() & 0xFFFFFFFF
+
+
+def _zeros_hashed(steps: int) -> xxhash.xxh64:
+    """The state behind that many times ``_ZERO_STEP`` zeros: runs differ in length, and each begins as the others do."""
+    with _zeros_lock:
+        if len(_zeros) <= steps:
+            piece = bytes(MIB)
+            while len(_zeros) <= steps:
+                hasher = _zeros[-1].copy()
+                for _ in range(_ZERO_STEP // MIB):
+                    hasher.update(piece)
+                _zeros.append(hasher)
+    return _zeros[steps]
+
+
+_zeros = [xxhash.xxh64()]
+_zeros_lock = Lock()
 
 
 def pack_seek_table(entries: Iterable[SeekEntry]) -> bytes:

@@ -33,11 +33,11 @@ def test_a_fixed_level_stays() -> None:
 
 
 def test_a_destination_that_keeps_up_gets_the_lowest_level() -> None:
-    assert run(Effort(0), 100, 0.5) == size_at(2)
+    assert run(Effort(0), 100, 0.5) == size_at(1)
 
 
 def test_a_slow_destination_gets_harder_compression_and_a_faster_one_less_again() -> None:
     effort = Effort(0)
     assert run(effort, 100, 1.0) == size_at(7)
     assert run(effort, 100, 0.75) == size_at(7)
-    assert run(effort, 100, 0.2) == size_at(2)
+    assert run(effort, 100, 0.2) == size_at(1)
