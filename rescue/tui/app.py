@@ -252,9 +252,12 @@ class RescueApp(App[None]):
 
     def poll_jobs(self) -> None:
         """Read what the running jobs said, and tell the screens."""
+        if self.read_jobs():
+            self.tell_of_jobs()
+
+    def read_jobs(self) -> bool:
+        """Read what the running jobs said; whether there are any."""
         running = self.running
-        if not running:
-            return
         now = self.clock()
         for follower in running:
             follower.poll(now)
@@ -262,6 +265,10 @@ class RescueApp(App[None]):
                 for opened in self._places.pop(follower.job.id, ()):
                     self.give_back(opened)
                 self.survey()
+        return bool(running)
+
+    def tell_of_jobs(self) -> None:
+        """Let the screens show what is known of the jobs."""
         words = self.jobs_words()
         for screen in self._rescue_screens():
             screen.call_later(screen.show_jobs, words)

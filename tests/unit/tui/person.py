@@ -73,7 +73,7 @@ class Person:
             self.app.screen._on_timer_update()
 
     def _busy(self) -> bool:
-        pumps = [self.app, *(node for screen in self.app.screen_stack for node in screen.walk_children(with_self=True))]
+        pumps = (self.app, *self.app._registry)
         return any(not pump._message_queue.empty() for pump in pumps)
 
     async def press(self, *keys: str) -> None:
@@ -100,9 +100,12 @@ class Person:
     async def wait(self, seconds: float, step: float = 1.0) -> None:
         """Let time pass, and the app look at its jobs each ``step`` seconds."""
         end = self._clock.now + seconds
+        ran = False
         while self._clock.now < end:
             self._clock.now = min(self._clock.now + step, end)
-            self.app.poll_jobs()
+            ran |= self.app.read_jobs()
+        if ran:
+            self.app.tell_of_jobs()
         await self.settle()
 
     def screen(self) -> str:
@@ -135,7 +138,7 @@ class Person:
 
 @asynccontextmanager
 async def at(machine: RecordedMachine, clock: Clock, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Person]:
-    """The app running on a terminal of ``size`` cells, its disks shown."""
+    """The app running on a terminal of ``size`` cells, its disks shown. What is in front at the end can be drawn."""
     app = RescueApp(
         machine, clock=clock, launch=at_once, poll_every=None, run_shell=lambda: None, new_recovery_key=lambda: RECOVERY
     )
@@ -143,3 +146,4 @@ async def at(machine: RecordedMachine, clock: Clock, size: tuple[int, int] = (80
         person = Person(app, machine, clock)
         await person.settle()
         yield person
+        person.screen()
