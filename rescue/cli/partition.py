@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from typing import TextIO
 
 from rescue.cli.follow import follow, report
+from rescue.cli.layout_text import layout_text
 from rescue.cli.options import Context, add_job, progress_style
 from rescue.cli.review import plan_json, plan_text
-from rescue.cli.text import table
 from rescue.errors import RefusedError, UsageError
-from rescue.model.layout import Layout
 from rescue.model.plan import Plan
 from rescue.planning.partition_plan import PartitionRequest, layouts_of
-from rescue.planning.words import disk_words, plain, role_words
-from rescue.units import human_size
+from rescue.planning.words import disk_words
 
 _OPERATIONS = """operations, each one argument, done in this order:
   table gpt|dos
@@ -81,26 +78,6 @@ def _shown(plan: Plan) -> list[str]:
     if layouts is None:
         return plan_text(plan)
     return ["Before:", *layout_text(layouts[0]), "", "After:", *layout_text(layouts[1]), "", *plan_text(plan)]
-
-
-def layout_text(layout: Layout) -> list[str]:
-    """The partitions of a table and what is free between them, one a line."""
-    if layout.label == "none":
-        return ["  no partition table"]
-    return table(list(_rows(layout)), right=(0, 1, 2), limits=(4, 12, 12, 20, 36), indent=2) or ["  no partitions"]
-
-
-def _rows(layout: Layout) -> Iterator[tuple[str, ...]]:
-    position = layout.usable_start
-    for p in layout.partitions:
-        if p.kind != "logical" and p.start - position >= 1 << 20:
-            yield ("-", human_size(position), human_size(p.start - position), "free", "")
-        kind = "" if p.kind == "primary" else f"{p.kind} "
-        yield (str(p.number), human_size(p.start), human_size(p.size), f"{kind}{role_words(p)}".strip(), plain(p.name))
-        if p.kind != "logical":
-            position = p.end
-    if layout.usable_end - position >= 1 << 20:
-        yield ("-", human_size(position), human_size(layout.usable_end - position), "free", "")
 
 
 def _confirm(plan: Plan, stdin: TextIO, stderr: TextIO) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from rescue.errors import RefusedError
 from rescue.model.layout import Layout
 
 FitMode: TypeAlias = Literal["auto", "same", "keep"]
-WishKind: TypeAlias = Literal["keep", "exactly", "at-least", "leave-out"]
+WishKind: TypeAlias = Literal["keep", "exactly", "at-least", "leave-out", "min", "max"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,35 @@ class FitVolume:
 
 @dataclass(frozen=True, slots=True)
 class FitWish:
-    """What a person asks for one partition. ``size`` in bytes counts for "exactly" and "at-least"."""
+    """What a person asks for one partition. ``size`` in bytes counts for "exactly" and "at-least".
+
+    "min": as small as its content allows. "max": all the room that the others leave, which then keep their sizes.
+    """
 
     partition: int
     kind: WishKind
     size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FitWishes:
+    """Everything that a person asks of a fit beside its mode.
+
+    ``order``: all partitions that are kept, by number, as they shall follow each other. ``overlay``: an existing folder for what
+    is moved while file systems are made smaller on their way; "": the memory.
+    """
+
+    volumes: tuple[FitWish, ...] = ()
+    order: tuple[int, ...] = ()
+    overlay: str = ""
+
+    @property
+    def changes(self) -> bool:
+        """Whether the table of the target may have to be another one because of them."""
+        return bool(self.volumes or self.order)
+
+
+NO_WISHES: Final = FitWishes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,11 @@ def fit(
     if layout.label == "none":
         return _whole(layout, volumes, target_size, target_sector_size, mode, bool(wishes or order))
     room = room_on(layout, target_size, target_sector_size)
+    takes_rest = any(wish.kind == "max" for wish in wishes)
+    if takes_rest and mode != "same":
+        asked = {wish.partition for wish in wishes}
+        kept = [FitWish(p.number, "keep") for p in layout.data_partitions if p.number not in asked]
+        wishes, mode = [*wishes, *kept], "auto"
     items = items_of(layout, volumes, mode, wishes, order, target_sector_size)
     as_is = in_place(items, layout, room)
     attempts = [as_is] if as_is else []
@@ -45,7 +50,8 @@ def fit(
         if mode == "keep":
             close.insert(0, near(items, room))
         free = any(item.cap < 0 or item.cap > align_up(item.partition.size, target_sector_size) for item in items)
-        fills = mode == "auto" and free and (target_size > layout.size or len(items) < len(layout.data_partitions))
+        more = target_size > layout.size or len(items) < len(layout.data_partitions) or takes_rest
+        fills = mode == "auto" and free and more
         attempts = [*close, *attempts] if fills else [*attempts, *close]
     chosen = next((attempt for attempt in attempts if attempt.fits), None)
     if chosen is None:

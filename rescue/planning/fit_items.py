@@ -123,10 +123,16 @@ def _item(partition: Partition, volume: FitVolume, wish: FitWish | None, mode: F
             return Item(partition, natural, cap, natural, least)
         case FitWish(kind="keep"):
             return Item(partition, size, size, natural, least)
+        case FitWish(kind="min" | "max") if mode == "same":
+            raise _another_size(partition)
+        case FitWish(kind="min"):
+            return Item(partition, least, least, least, least)
+        case FitWish(kind="max"):
+            return Item(partition, least, -1 if volume.can_grow else size, least, least)
     wanted = align_up(wish.size, sector_size)
     what = f"Partition {partition.number} cannot be made"
     if mode == "same" and wanted != size:
-        raise UsageError(f"{what} another size: all are to be the same as on the source.", "Use another way of fitting.")
+        raise _another_size(partition)
     if wanted > size and not volume.can_grow:
         raise RefusedError(f"{what} larger than it is, {human_size(partition.size)}.", "Make another partition larger.")
     if wish.kind == "at-least":
@@ -137,6 +143,13 @@ def _item(partition: Partition, volume: FitVolume, wish: FitWish | None, mode: F
             f"Ask for at least {least} bytes.",
         )
     return Item(partition, wanted, wanted, natural, least)
+
+
+def _another_size(partition: Partition) -> UsageError:
+    return UsageError(
+        f"Partition {partition.number} cannot be made another size: all are to be the same as on the source.",
+        "Use another way of fitting.",
+    )
 
 
 def items_of(

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from rescue.errors import RefusedError
 from rescue.model.disk import Disk
-from rescue.model.fit import DoesNotFitError, FitMode, Fitted, FitVolume, Placement
+from rescue.model.fit import NO_WISHES, DoesNotFitError, FitMode, Fitted, FitVolume, FitWish, FitWishes, Placement
 from rescue.model.fitting import FitDisk, FitHow, FitReadBack, FitTable, FittedVolume, FitVolumes
 from rescue.model.layout import Layout, Partition
 from rescue.model.plan import Plan, Step
@@ -18,9 +18,9 @@ from rescue.planning.fit import fit
 from rescue.planning.fit_kinds import is_fixed
 from rescue.planning.restore import complete_image
 from rescue.planning.verify import image_words
-from rescue.planning.words import disk_words, losses_of, whole_warnings
+from rescue.planning.words import disk_words, losses_of, partition_words, volume_of, whole_warnings
 from rescue.planning.writable import refuse_other_sectors, refuse_unwritable
-from rescue.units import human_size
+from rescue.units import GIB, MIB, human_size
 
 REFILLED: Final = frozenset({"xfs", "vfat", "exfat"})  # no program makes them smaller
 GROWABLE: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "ntfs", "f2fs"})
@@ -58,11 +58,17 @@ class FitChoice:
     minimums: Mapping[int, int]
     verify: bool = True
     delta: bool | None = None
+    wishes: FitWishes = NO_WISHES
 
 
-def needs_fit(source_size: int, target_size: int, mode: FitMode | None) -> bool:
+def needs_fit(source_size: int, target_size: int, mode: FitMode | None, wishes: FitWishes = NO_WISHES) -> bool:
     """Whether partitions may have to change: asked for, or the target is smaller and nobody said that all must stay."""
-    return mode in ("auto", "keep") or (mode is None and target_size < source_size)
+    return wishes.changes or mode in ("auto", "keep") or (mode is None and target_size < source_size)
+
+
+def may_shrink(source_size: int, target_size: int, wishes: FitWishes) -> bool:
+    """Whether it must be known how small volumes can get."""
+    return wishes.changes or target_size < source_size
 
 
 def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
@@ -78,24 +84,27 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
     placed = tuple(
         _placed(placement, volumes[placement.number]) for placement in fitted.placements if placement.number in volumes
     )
+    kept = [volumes[placement.number] for placement in fitted.placements if placement.number in volumes]
+    used = source.used_bytes - sum(volume.used_bytes for volume in source.volumes if volume not in kept)
     after = tuple(volume for volume in placed if volume.grows or volume.target_start != volume.start)
     name = source.image or source.disk.path
     steps: list[Step] = [
         FitDisk(
             title="Write the data", image=source.image, source=source.disk, target=disk.path, layout=fitted.layout,
-            volumes=placed, delta=choice.delta,
+            volumes=placed, folder=choice.wishes.overlay, delta=choice.delta,
         ),
         FitTable(title="Write the partition table", target=disk.path),
     ]  # fmt: skip
     verb = "Write" if choice.kind == "restore" else "Copy"
     sentences = [
         f"Erase everything on {disk_words(disk)}.",
-        f"{verb} {source.words}: {human_size(source.used_bytes)} of data, fitted to {human_size(disk.size)}."
+        f"{verb} {source.words}: {human_size(used)} of data, fitted to {human_size(disk.size)}."
         f" The {'image' if source.image else 'disk'} itself is not changed.",
         *_changes(source, fitted),
         "Write the partition table last, so that a half-written disk does not look like a whole one.",
     ]
-    warnings = [*source.layout.problems, *fitted.notes, *whole_warnings(source.layout, source.volumes)]
+    warnings = [*source.layout.problems, *fitted.notes, *_left_out(source, fitted)]
+    warnings += whole_warnings(source.layout, kept)
     warnings += _windows_on_mbr(source, fitted)
     if choice.kind == "clone":
         warnings.append(
@@ -117,7 +126,7 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
             )
         )
         sentences.append("Make file systems that got more room fill it, and check each by its own program.")
-    command = ["rescue", choice.kind, name, disk.path, "--fit", choice.mode]
+    command = ["rescue", choice.kind, name, disk.path, "--fit", choice.mode, *wish_options(choice.wishes)]
     if choice.delta is not None:
         command.append("--delta" if choice.delta else "--no-delta")
     if not choice.verify:
@@ -132,7 +141,7 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
         fingerprint=target.fingerprint,
         target=disk,
         source=None if source.image else source.disk,
-        estimated_bytes=source.used_bytes * (2 if choice.verify else 1),
+        estimated_bytes=used * (2 if choice.verify else 1),
     )
 
 
@@ -140,13 +149,15 @@ def _fitted(source: FitSource, volumes: Mapping[int, Volume], size: int, choice:
     """The layout for a target of ``size`` bytes. Swap space, which holds nothing, gives way when there is no other way."""
     bears = [_bears(p, volumes.get(p.number), choice.minimums) for p in source.layout.data_partitions]
     try:
-        return fit(source.layout, bears, size, source.layout.sector_size, choice.mode)
+        return fit(source.layout, bears, size, source.layout.sector_size, choice.mode, choice.wishes.volumes, choice.wishes.order)
     except DoesNotFitError:
         swaps = {number for number, volume in volumes.items() if volume.identity.type == "swap"}
         released = [replace(volume, fixed=volume.fixed and volume.partition not in swaps) for volume in bears]
         if released == bears:
             raise
-        return fit(source.layout, released, size, source.layout.sector_size, choice.mode)
+        return fit(
+            source.layout, released, size, source.layout.sector_size, choice.mode, choice.wishes.volumes, choice.wishes.order
+        )
 
 
 def _bears(partition: Partition, volume: Volume | None, minimums: Mapping[int, int]) -> FitVolume:
@@ -200,6 +211,35 @@ def _changes(source: FitSource, fitted: Fitted) -> list[str]:
     if not said and fitted.layout.size != source.layout.size:
         said.append("All partitions keep their sizes and places.")
     return said
+
+
+def _left_out(source: FitSource, fitted: Fitted) -> list[str]:
+    """A sentence for each partition that is not to be on the target."""
+    kept = {place.number for place in fitted.placements}
+    gone = [p for p in source.layout.data_partitions if p.number not in kept]
+    return [f"{partition_words(p, volume_of(p, source.volumes))}: is left out, and will not be on the target." for p in gone]
+
+
+def wish_options(wishes: FitWishes) -> list[str]:
+    """The wishes as they are written on the command line."""
+    options = []
+    for wish in wishes.volumes:
+        options += ["--leave-out", str(wish.partition)] if wish.kind == "leave-out" else ["--size", _size_option(wish)]
+    if wishes.order:
+        options += ["--order", ",".join(map(str, wishes.order))]
+    return [*options, "--overlay", wishes.overlay] if wishes.overlay else options
+
+
+def _size_option(wish: FitWish) -> str:
+    match wish.kind:
+        case "keep":
+            said = "same"
+        case "exactly" | "at-least":
+            unit, name = next(((u, n) for u, n in ((GIB, "GiB"), (MIB, "MiB")) if wish.size % u == 0), (1, ""))
+            said = f"{wish.size // unit}{name}{'+' if wish.kind == 'at-least' else ''}"
+        case other:
+            said = other
+    return f"{wish.partition}={said}"
 
 
 def _windows_on_mbr(source: FitSource, fitted: Fitted) -> list[str]:

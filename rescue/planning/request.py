@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rescue.model.fit import FitMode
+from rescue.model.fit import NO_WISHES, FitMode, FitWishes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class RestoreRequest:
     verify: bool = True
     salvage: bool = False  # restore what is whole of an image that is incomplete or damaged
     delta: bool | None = None  # compare first and write only what differs; None: when the target turns out to hold some of it
-    fit: FitMode | None = None  # None: "auto" onto a disk that is smaller, else "same"
+    fit: FitMode | None = None  # None: "auto" onto a disk that is smaller, or with wishes; else "same"
+    wishes: FitWishes = NO_WISHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class CloneRequest:
     verify: bool = True
     delta: bool | None = None  # compare first and write only what differs; None: when the target turns out to hold some of it
     fit: FitMode | None = None  # as of a restore
+    wishes: FitWishes = NO_WISHES
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,36 +6,60 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from rescue.devices.kernel import Kernel
+from rescue.devices.usage import stands_on
 from rescue.engine.minimum import minimum_size
-from rescue.engine.overlay import SourceBlocks
+from rescue.engine.overlay import MEMORY, SourceBlocks
 from rescue.engine.shrink import SHRINKABLE
+from rescue.errors import RefusedError, UsageError
 from rescue.images.chain import Chain
 from rescue.images.nbd.session import Blocks
 from rescue.images.view import ImageView
+from rescue.model.disk import Disk
 from rescue.model.survey import DiskSurvey
 from rescue.model.volume import Volume
 from rescue.system.blockfile import FileSource
 from rescue.system.run import have, run
 
 
-def image_minimums(chain: Chain) -> dict[int, int]:
-    """Bytes by partition, of the volumes that can be made smaller. Raises RescueError."""
-    return _minimums(ImageView(chain), chain.manifest.volumes)
+def checked_overlay(folder: str, target: Disk, kernel: Kernel, source: Disk | None = None) -> Path:
+    """The folder that a person named for overlays ("": the memory). Raises UsageError; RefusedError when a disk would be written.
+
+    It must be neither on ``target``, which is erased, nor on ``source``, which is only read.
+    """
+    if not folder:
+        return MEMORY
+    path = Path(folder)
+    if not path.is_absolute() or not path.is_dir():
+        raise UsageError(f"{folder} is no folder that can hold an overlay.", "Name an existing folder by its whole path.")
+    if not os.access(path, os.W_OK):
+        raise RefusedError(f"{folder} cannot be written to.", "Name another folder.")
+    devices, files = stands_on(kernel, folder)
+    below = {f"/dev/{name}" for name in devices} | files
+    for disk, what in ((target, "the disk that is to be erased"), (source, "the disk that is only to be read")):
+        if disk is not None and disk.path in below:
+            raise RefusedError(f"{folder} is on {disk.title}, {what}.", "Name a folder on another disk.")
+    return path
 
 
-def disk_minimums(disk: DiskSurvey) -> dict[int, int]:
+def image_minimums(chain: Chain, folder: Path = MEMORY) -> dict[int, int]:
+    """Bytes by partition, of the volumes that can be made smaller. ``folder`` takes overlays. Raises RescueError."""
+    return _minimums(ImageView(chain), chain.manifest.volumes, folder)
+
+
+def disk_minimums(disk: DiskSurvey, folder: Path = MEMORY) -> dict[int, int]:
     """The same of a disk, which is only read."""
     with FileSource(disk.disk.path, direct=True, cached=True) as source:
         if source.is_device:
             source.drop_cache()
-        return _minimums(SourceBlocks(source), disk.volumes)
+        return _minimums(SourceBlocks(source), disk.volumes, folder)
 
 
-def _minimums(blocks: Blocks, volumes: Sequence[Volume]) -> dict[int, int]:
+def _minimums(blocks: Blocks, volumes: Sequence[Volume], folder: Path) -> dict[int, int]:
     if os.geteuid() != 0:
         return {}  # the tools need devices; without them volumes keep their sizes
     shrinkable = [v for v in volumes if _can_shrink(v.identity.type) and not v.whole_because]
-    return {v.partition: minimum_size(blocks, v.start, v.end, v.identity).bytes for v in shrinkable}
+    return {v.partition: minimum_size(blocks, v.start, v.end, v.identity, folder=folder).bytes for v in shrinkable}
 
 
 def _can_shrink(filesystem: str) -> bool:

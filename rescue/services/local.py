@@ -35,7 +35,7 @@ from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.clone import plan_clone, refuse_clone
 from rescue.planning.consolidate import plan_consolidate
 from rescue.planning.export import FileFacts, plan_export
-from rescue.planning.fitting import FitChoice, FitSource, fit_source_of, needs_fit, plan_fit
+from rescue.planning.fitting import FitChoice, FitSource, fit_source_of, may_shrink, needs_fit, plan_fit
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.prune import StoreState, plan_prune
 from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
@@ -53,6 +53,10 @@ from rescue.stores.folder import FolderStore
 from rescue.system.joined import open_source
 from rescue.system.run import run
 
+_SALVAGED: Final = (
+    "What is restored of an incomplete image with --salvage cannot be fitted: file systems with gaps stay as they are."
+)
+_SALVAGED_HINT: Final = "Leave --salvage out; or restore onto a disk that is at least as large, without --fit and its options."
 _DAMAGE_SECONDS: Final = 30.0  # for each volume, before anything is decided
 _SURVEY_SECONDS: Final = 30.0  # a dying disk may answer after minutes; the others are shown without it
 
@@ -144,13 +148,19 @@ class LocalMachine:
     def plan_restore(self, image: str, target: DiskSurvey, request: RestoreRequest) -> Plan:
         """See Machine."""
         summary, protected = self._with_damage(self.image(image)), self._protected_with(target, local_path(image))
-        if summary.disk is None or request.salvage or not needs_fit(summary.disk.size, target.disk.size, request.fit):
+        fits = summary.disk is not None and needs_fit(summary.disk.size, target.disk.size, request.fit, request.wishes)
+        is_asked = request.wishes.changes or request.fit in ("auto", "keep")
+        if summary.disk is None or not fits or (request.salvage and not is_asked):
             return plan_restore(summary, protected, request)
-        from rescue.services.fitting import image_minimums
+        if request.salvage:
+            raise RefusedError(_SALVAGED, _SALVAGED_HINT)
+        from rescue.services.fitting import checked_overlay, image_minimums
 
+        folder = checked_overlay(request.wishes.overlay, target.disk, self._kernel)
         with open_chain(local_path(image), self._secrets) as chain:
-            minimums = image_minimums(chain) if target.disk.size < summary.disk.size else {}
-        choice = FitChoice("restore", request.fit or "auto", minimums, request.verify, request.delta)
+            smaller = may_shrink(summary.disk.size, target.disk.size, request.wishes)
+            minimums = image_minimums(chain, folder) if smaller else {}
+        choice = FitChoice("restore", request.fit or "auto", minimums, request.verify, request.delta, request.wishes)
         return plan_fit(fit_source_of(summary), protected, choice)
 
     def plan_clone(self, source: DiskSurvey, target: DiskSurvey, request: CloneRequest) -> Plan:
@@ -160,13 +170,15 @@ class LocalMachine:
             devices, files = stands_on(self._kernel, target.disk.path)
             below = (*(f"/dev/{name}" for name in devices), *files)
         protected = self._protected_with(target, source.disk.path)
-        if not needs_fit(source.disk.size, target.disk.size, request.fit):
+        if not needs_fit(source.disk.size, target.disk.size, request.fit, request.wishes):
             return plan_clone(source, protected, request, stands_on=below)
         refuse_clone(source, protected, below)
-        from rescue.services.fitting import disk_minimums
+        from rescue.services.fitting import checked_overlay, disk_minimums
 
-        minimums = disk_minimums(source) if target.disk.size < source.disk.size else {}
-        choice = FitChoice("clone", request.fit or "auto", minimums, request.verify, request.delta)
+        folder = checked_overlay(request.wishes.overlay, target.disk, self._kernel, source.disk)
+        smaller = may_shrink(source.disk.size, target.disk.size, request.wishes)
+        minimums = disk_minimums(source, folder) if smaller else {}
+        choice = FitChoice("clone", request.fit or "auto", minimums, request.verify, request.delta, request.wishes)
         layout, disk = source.layout, source.disk
         wanted = FitSource("", disk_words(disk), disk, layout, source.volumes, source.used_bytes)
         return plan_fit(wanted, protected, choice)

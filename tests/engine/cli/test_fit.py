@@ -90,7 +90,16 @@ def _holds(path: Path, source: Source, folder: Path) -> None:
     """Every file system is sound by its own check and fills its partition, and every file in it is the same."""
     before, after = _parts(source.path), _parts(path)
     assert [(p.number, p.type, p.uuid, p.name) for p in after] == [(p.number, p.type, p.uuid, p.name) for p in before]
-    for old, new, (_, _, filesystem) in zip(before, after, _PARTS, strict=True):
+    _sound(path, source, folder)
+
+
+def _sound(path: Path, source: Source, folder: Path) -> None:
+    """The same of what is there."""
+    after = {p.number: p for p in _parts(path)}
+    for old, (_, _, filesystem) in zip(_parts(source.path), _PARTS, strict=True):
+        new = after.get(old.number)
+        if new is None:
+            continue
         assert new.start % MIB == 0 or (new.start, new.end) == (old.start, old.end)
         with loop_device(str(path), offset=new.start, size=new.size) as node:
             match filesystem:
@@ -143,6 +152,53 @@ def test_smaller_and_larger(how: str, size: int, source: Source, tmp_path: Path)
     assert "fitted to it" in done.out
     _holds(target, source, tmp_path)
     assert digest(source.path) == before
+
+
+def test_what_is_wished_for(source: Source, tmp_path: Path) -> None:
+    """One as small as can be, one with a size of its own, one that takes the rest, one left out, and another order."""
+    target = sparse(tmp_path / "target.raw", 3 * GIB)
+    overlay = tmp_path / "overlay"
+    overlay.mkdir()
+    numbers = [p.number for p in _parts(source.path)]
+    esp, ext4, ntfs, swap, btrfs, noise = numbers
+    wishes = ["--size", f"{ext4}=min", "--size", f"{ntfs}=500MiB", "--size", f"{btrfs}=max", "--leave-out", str(noise)]
+    order = ["--order", ",".join(map(str, (ntfs, esp, ext4, swap, btrfs)))]
+    rescue = Rescue(tmp_path / "jobs")
+    asked = ["restore", str(source.image), str(target), *wishes, *order, "--overlay", str(overlay)]
+    said = json.loads(rescue.ok(*asked, "--dry-run", "--json").out)
+    assert said["command"][4:] == ["--fit", "auto", *wishes, *order, "--overlay", str(overlay)]
+    rescue.ok(*asked, "--yes")
+    assert list(overlay.iterdir()) == []
+    found = {p.number: p for p in _parts(target)}
+    assert [p.number for p in sorted(found.values(), key=lambda p: p.start)] == [ntfs, esp, ext4, swap, btrfs]
+    old = {p.number: p for p in _parts(source.path)}
+    assert found[ntfs].size == 500 * MIB
+    assert found[ext4].size < 200 * MIB
+    assert found[swap].size == old[swap].size
+    assert found[esp].size == old[esp].size
+    assert found[btrfs].end >= 3 * GIB - 2 * MIB
+    _sound(target, source, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "code", "says"),
+    [
+        (["--size", "2=10MiB"], 3, "Partition 2 cannot be made smaller than"),
+        (["--size", "2=5GiB"], 3, "the disk is too small by"),
+        (["--size", "1=200MiB"], 3, "Partition 1 cannot be made larger than it is, 48.0 MiB"),
+        (["--size", "2=300MiB", "--salvage"], 3, "--salvage cannot be fitted"),
+        (["--size", "2=300MiB", "--overlay", "/nowhere/at/all"], 2, "/nowhere/at/all is no folder"),
+        (["--order", "3,2,1"], 2, "must name every partition"),
+    ],
+)
+def test_what_cannot_be(wishes: list[str], code: int, says: str, source: Source, tmp_path: Path) -> None:
+    """Refused with numbers, and nothing is written."""
+    target = sparse(tmp_path / "target.raw", 3 * GIB)
+    refused = Rescue(tmp_path / "jobs")("restore", source.image, target, *wishes, "--yes")
+    assert refused.code == code
+    assert says in refused.err
+    with target.open("rb") as file:
+        assert not any(file.read(MIB))
 
 
 def test_a_smaller_disk_needs_no_option(source: Source, tmp_path: Path) -> None:

@@ -127,6 +127,31 @@ def test_a_wish_on_keep_moves_what_is_behind_it_and_no_more() -> None:
     assert mib(fitted.layout)[3] == (4, 513 + 19 * 1024, 513 + 20 * 1024)
 
 
+def test_as_small_and_as_large_as_can_be() -> None:
+    smallest = fit(PC, CONTENT, 20 * GIB, 512, "auto", [FitWish(2, "min")])
+    assert [p.size for p in smallest.layout.partitions] == [512 * MIB, 3 * GIB, 20478 * MIB - 512 * MIB - 4 * GIB, GIB]
+    largest = fit(PC, CONTENT, 30 * GIB, 512, "keep", [FitWish(2, "max")])
+    assert [p.size for p in largest.layout.partitions] == [512 * MIB, 30718 * MIB - 512 * MIB - 9 * GIB, 8 * GIB, GIB]
+    # The last MiB holds the backup table; what was free between the last partition and it counts too.
+    same = fit(PC, CONTENT, 20 * GIB, 512, "auto", [FitWish(3, "max"), FitWish(4, "leave-out")])
+    assert [p.size for p in same.layout.partitions] == [512 * MIB, 10 * GIB, 20478 * MIB - 512 * MIB - 10 * GIB]
+    swap = fit(PC, CONTENT, 30 * GIB, 512, "auto", [FitWish(4, "max"), FitWish(2, "min")])
+    assert swap.layout.partitions[3].size == 30718 * MIB - 512 * MIB - 11 * GIB
+
+
+def test_max_is_refused_when_the_others_leave_too_little() -> None:
+    with pytest.raises(DoesNotFitError, match=r"Partition 3 was asked to be 5\.0 GiB larger") as refused:
+        fit(PC, CONTENT, 12 * GIB, 512, "auto", [FitWish(2, "max")])
+    assert refused.value.needed == 513 * MIB + 12 * GIB + 33 * 512
+    with pytest.raises(UsageError, match="all are to be the same"):
+        fit(PC, CONTENT, 30 * GIB, 512, "same", [FitWish(2, "max")])
+
+
+def test_what_no_program_makes_larger_is_at_most_as_large_as_it_is() -> None:
+    fitted = fit(PC, [FitVolume(2, GIB)], 40 * GIB, 512, "auto", [FitWish(2, "max")])
+    assert fitted.layout.partitions[1].size == 10 * GIB
+
+
 def test_reorder() -> None:
     fitted = fit(PC, CONTENT, 20 * GIB, 512, "keep", order=[1, 4, 2, 3])
     assert [p.number for p in fitted.layout.partitions] == [1, 4, 2, 3]
