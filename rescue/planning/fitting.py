@@ -80,7 +80,7 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
     refuse_unwritable(target)
     refuse_other_sectors(disk, source.disk.logical_sector_size, f"{source.words} has sectors of")
     volumes = {volume.partition: volume for volume in source.volumes}
-    fitted = _fitted(source, volumes, disk.size, choice)
+    fitted = fit_source(source, disk.size, choice)
     placed = tuple(
         _placed(placement, volumes[placement.number]) for placement in fitted.placements if placement.number in volumes
     )
@@ -145,8 +145,12 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
     )
 
 
-def _fitted(source: FitSource, volumes: Mapping[int, Volume], size: int, choice: FitChoice) -> Fitted:
-    """The layout for a target of ``size`` bytes. Swap space, which holds nothing, gives way when there is no other way."""
+def fit_source(source: FitSource, size: int, choice: FitChoice) -> Fitted:
+    """The layout for a target of ``size`` bytes. Swap space, which holds nothing, gives way when there is no other way.
+
+    Raises DoesNotFitError, RefusedError for a size that a partition cannot have, UsageError for wishes that make no sense.
+    """
+    volumes = {volume.partition: volume for volume in source.volumes}
     bears = [_bears(p, volumes.get(p.number), choice.minimums) for p in source.layout.data_partitions]
     try:
         return fit(source.layout, bears, size, source.layout.sector_size, choice.mode, choice.wishes.volumes, choice.wishes.order)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +136,13 @@ class Machine(Protocol):
 
     def plan_clone(self, source: DiskSurvey, target: DiskSurvey, request: CloneRequest) -> Plan:
         """Raises RefusedError: they are one disk, protected, too small by N bytes, sector size differs."""
+        ...
+
+    def minimums(self, source: ImageSummary | DiskSurvey) -> Mapping[int, int]:
+        """How small the volumes of an image or a disk can be made: bytes by partition; one that is missing keeps its size.
+
+        Their own programs are asked, over a throw-away overlay. Raises RescueError.
+        """
         ...
 
     def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:

@@ -7,7 +7,7 @@ import datetime
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +182,15 @@ class LocalMachine:
         layout, disk = source.layout, source.disk
         wanted = FitSource("", disk_words(disk), disk, layout, source.volumes, source.used_bytes)
         return plan_fit(wanted, protected, choice)
+
+    def minimums(self, source: ImageSummary | DiskSurvey) -> Mapping[int, int]:
+        """See Machine."""
+        from rescue.services.fitting import disk_minimums, image_minimums
+
+        if isinstance(source, DiskSurvey):
+            return disk_minimums(source)
+        with open_chain(local_path(source.path), self._secrets) as chain:
+            return image_minimums(chain)
 
     def _with_damage(self, image: ImageSummary) -> ImageSummary:
         """The same, with what its gaps cost."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +126,10 @@ class RecordedMachine:
     def plan_clone(self, source: DiskSurvey, target: DiskSurvey, request: CloneRequest) -> Plan:
         """See Machine."""
         return plan_clone(source, target, request)
+
+    def minimums(self, source: ImageSummary | DiskSurvey) -> Mapping[int, int]:
+        """Not used here."""
+        raise AssertionError(source)
 
     def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
         """See Machine."""

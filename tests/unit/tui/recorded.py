@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -132,6 +132,7 @@ class RecordedMachine:
     folder: Path = Path("/nowhere")  # what a mounted place looks like
     image_list: list[ImageSummary] | None = None
     refuse: RescueError | None = None  # raised by open_place and the plans
+    refuse_minimums: RescueError | None = None
     die_at: float | None = None
     stop_events_at: float | None = None
     rate: float = 400.0 * MIB
@@ -300,6 +301,13 @@ class RecordedMachine:
     def plan_clone(self, source: DiskSurvey, target: DiskSurvey, request: CloneRequest) -> Plan:
         """Not used by the screens."""
         raise AssertionError(request)
+
+    def minimums(self, source: ImageSummary | DiskSurvey) -> Mapping[int, int]:
+        """See Machine. Half more than what is used."""
+        if self.refuse_minimums is not None:
+            raise self.refuse_minimums
+        shrinkable = [v for v in source.volumes if v.identity.type in ("ext4", "ntfs", "xfs", "vfat")]
+        return {v.partition: min(v.size, v.used_bytes * 3 // 2) for v in shrinkable}
 
     def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
         """See Machine."""
