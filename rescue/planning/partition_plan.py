@@ -51,7 +51,7 @@ class PartitionRequest:
 
 
 @dataclass(slots=True)
-class _Draft:
+class Draft:
     """The steps so far. ``written`` is the table that the disk has by then, ``layout`` the one that it is to have."""
 
     disk: str
@@ -65,6 +65,12 @@ class _Draft:
     warnings: list[str] = field(default_factory=list)
     changed: list[Extent] = field(default_factory=list)
     bytes: int = 0
+
+    @staticmethod
+    def of(target: DiskSurvey) -> Draft:
+        """Nothing is done yet."""
+        contents = {volume.start: volume for volume in target.volumes}
+        return Draft(target.disk.path, target.layout, target.layout, contents)
 
     def flush(self) -> None:
         """Write the table that operations were made on so far."""
@@ -81,10 +87,9 @@ def plan_partition(
     """Do the operations in order. ``begun`` is a move that was interrupted on this disk. Raises RefusedError, UsageError."""
     refuse_unwritable(target)
     disk = target.disk
-    contents = {volume.start: volume for volume in target.volumes}
     if request.go_on and begun is None:
         raise UsageError(f"No move was interrupted on {disk.title}.", "Name an operation.")
-    draft = _Draft(disk.path, target.layout, target.layout, contents)
+    draft = Draft.of(target)
     queue = request.operations
     if begun is not None:
         queue = _go_on(draft, begun, request, target)
@@ -92,7 +97,7 @@ def plan_partition(
         raise UsageError("There is nothing to do.", "Name an operation: rescue partition DISK 'create size=10GiB fs=ext4'.")
     for index, text in enumerate(queue):
         operation = parse_operation(text, draft.layout, new_guid)
-        _add(draft, operation, tuple(queue[index:]), target)
+        add_operation(draft, operation, tuple(queue[index:]), target)
     draft.flush()
     steps: tuple[EditStep, ...] = tuple(draft.steps)
     sentences = list(draft.sentences)
@@ -121,7 +126,7 @@ def plan_partition(
     )
 
 
-def _go_on(draft: _Draft, begun: Begun, request: PartitionRequest, target: DiskSurvey) -> tuple[str, ...]:
+def _go_on(draft: Draft, begun: Begun, request: PartitionRequest, target: DiskSurvey) -> tuple[str, ...]:
     """Begin with the interrupted move; the operations that come after it."""
     record = begun.record
     count = len(record.queue)
@@ -149,7 +154,8 @@ def _go_on(draft: _Draft, begun: Begun, request: PartitionRequest, target: DiskS
     return record.queue[1:]
 
 
-def _add(draft: _Draft, operation: Operation, queue: tuple[str, ...], target: DiskSurvey) -> None:
+def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], target: DiskSurvey) -> None:
+    """Add what an operation comes to; ``queue`` is it and what comes after it. Raises RefusedError, UsageError."""
     before = draft.layout
     after = apply(before, operation)
     match operation:
@@ -185,7 +191,7 @@ def _is_new(partition: Partition, before: Layout) -> bool:
     return all((p.start, p.end, p.kind) != (partition.start, partition.end, partition.kind) for p in before.partitions)
 
 
-def _what(draft: _Draft, partition: Partition) -> str:
+def _what(draft: Draft, partition: Partition) -> str:
     volume = draft.contents.get(partition.start) if partition.kind != "extended" else None
     return partition_words(partition, volume)
 
@@ -201,7 +207,7 @@ def _created(operation: Create, new: Partition) -> str:
     return f"Create partition {new.number}{kind}: {_place_words(new)}{holding}{label}."
 
 
-def _new_table(draft: _Draft, operation: NewTable, after: Layout, target: DiskSurvey) -> None:
+def _new_table(draft: Draft, operation: NewTable, after: Layout, target: DiskSurvey) -> None:
     draft.losses += losses_of(target)
     kind = "GPT" if operation.label == "gpt" else "MBR"
     draft.sentences.append(f"Make a new, empty partition table ({kind}) on {disk_words(target.disk)}.")
@@ -215,7 +221,7 @@ def _new_table(draft: _Draft, operation: NewTable, after: Layout, target: DiskSu
     draft.layout = after
 
 
-def _format(draft: _Draft, partition: Partition, filesystem: FileSystem, label: str) -> None:
+def _format(draft: Draft, partition: Partition, filesystem: FileSystem, label: str) -> None:
     least, longest = _LEAST.get(filesystem, MIB), _LABELS[filesystem]
     if partition.size < least:
         raise RefusedError(
@@ -240,7 +246,7 @@ def _format(draft: _Draft, partition: Partition, filesystem: FileSystem, label: 
     )
 
 
-def _resize(draft: _Draft, old: Partition, after: Layout) -> None:
+def _resize(draft: Draft, old: Partition, after: Layout) -> None:
     new = partition_of(after, old.number)
     if new == old:
         raise UsageError(f"Partition {old.number} has that size already.")
@@ -280,7 +286,7 @@ def _resize(draft: _Draft, old: Partition, after: Layout) -> None:
     draft.sentences.append(f"Make {what} {'smaller' if new.end < old.end else 'larger'}: {human_size(new.size)}.")
 
 
-def _move(draft: _Draft, old: Partition, after: Layout, queue: tuple[str, ...]) -> None:
+def _move(draft: Draft, old: Partition, after: Layout, queue: tuple[str, ...]) -> None:
     new = partition_of(after, old.number)
     if any(new.start < offset + 1 and offset < new.end for offset in link_offsets(draft.layout).values()):
         raise RefusedError(

@@ -1,0 +1,39 @@
+"""What a queue of pending operations makes of a disk, before anything is done: for a face that shows it at each key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from rescue.model.survey import DiskSurvey
+from rescue.planning.operation_text import parse_operation
+from rescue.planning.partition_plan import Draft, add_operation
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """``survey`` is the disk as it is to be; ``sentences`` tell for each operation what it does, ``warnings`` what to know."""
+
+    survey: DiskSurvey
+    sentences: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def preview(target: DiskSurvey, operations: Sequence[str], new_guid: Callable[[], str]) -> Preview:
+    """The disk after a queue of operations, as far as it can be told without it. Raises RefusedError, UsageError."""
+    draft = Draft.of(target)
+    said = []
+    for index, text in enumerate(operations):
+        before = len(draft.sentences)
+        add_operation(draft, parse_operation(text, draft.layout, new_guid), tuple(operations[index:]), target)
+        said.append(" ".join(draft.sentences[before:]))
+    layout = draft.layout
+    # A volume is known by its place; what lost its partition is not shown any more.
+    volumes = [
+        replace(draft.contents[p.start], partition=p.number, start=p.start, end=p.end)
+        for p in layout.data_partitions
+        if p.start in draft.contents
+    ]
+    if layout.label == "none":
+        volumes = list(target.volumes)
+    return Preview(replace(target, layout=layout, volumes=tuple(volumes)), tuple(said), tuple(dict.fromkeys(draft.warnings)))
