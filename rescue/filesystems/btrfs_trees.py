@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rescue.errors import FormatError, UnsupportedError
-from rescue.filesystems.btrfs_checksums import Verifier, checksum
+from rescue.filesystems.btrfs_checksums import checksum, verify
 from rescue.filesystems.fields import Fields
 from rescue.model.source import Source
 from rescue.units import KIB
@@ -151,17 +151,13 @@ class ChunkMap:
 
 
 class Forest:
-    """The trees of one file system. ``visited`` are the logical addresses of the blocks that were read.
-
-    Checksums are verified in batches: call ``verifier.finish()`` before relying on anything.
-    """
+    """The trees of one file system. ``visited`` are the logical addresses of the blocks that were read."""
 
     def __init__(self, volume: Source, superblock: Superblock) -> None:
         self._volume = volume
         self._superblock = superblock
         self.chunks = ChunkMap(superblock)
         self.visited: set[int] = set()
-        self.verifier = Verifier(superblock.checksum_type, superblock.node_size)
         raw = Fields(superblock.system_chunks, "btrfs system chunk array")
         position = 0
         while position < len(raw):
@@ -200,8 +196,7 @@ class Forest:
         block.require(block.u64(48) == address, "it belongs elsewhere")
         block.require(block.u64(80) <= self._superblock.generation, "it is newer than the superblock")
         block.require(block.u8(100) == level, f"it is not of level {level}")
-        if len(copies) == 1:  # equal copies vouch for each other
-            self.verifier.add(data)
+        verify(data, self._superblock.checksum_type)
         return block, block.u32(96)
 
 
