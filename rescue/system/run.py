@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rescue.errors import ProgramError, ProgramTimeoutError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OUTPUT_LIMIT = 64 << 20
+_LOOK = 0.5  # seconds between two looks at how much was printed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +47,35 @@ class _TooLongError(_RanAwayError):
     """The program ran too long; the text says how long."""
 
 
-def _wait(child: subprocess.Popen[bytes], stdin: bytes, timeout: float, output_limit: int, outputs: Sequence[int]) -> None:
+def _wait(child: subprocess.Popen[bytes], timeout: float, output_limit: int, outputs: Sequence[int]) -> None:
     deadline = time.monotonic() + timeout
-    data: bytes | None = stdin
-    while True:
-        try:
-            child.communicate(data, timeout=min(0.5, max(deadline - time.monotonic(), 0.01)))
-        except subprocess.TimeoutExpired as error:
-            data = None
-            if time.monotonic() >= deadline:
-                raise _TooLongError(f"did not end within {timeout:.0f} s") from error
-        else:
-            return
-        finally:
+    ended = select.poll()
+    # subprocess's own wait with a time limit looks at growing intervals: milliseconds lost with each short program.
+    handle = os.pidfd_open(child.pid)
+    try:
+        ended.register(handle, select.POLLIN)
+        while True:
+            done = ended.poll(1000 * min(_LOOK, max(deadline - time.monotonic(), 0.01)))
             if max(os.fstat(fd).st_size for fd in outputs) > output_limit:
                 raise _RanAwayError(f"printed more than {output_limit} bytes")
+            if done:
+                return
+            if time.monotonic() >= deadline:
+                raise _TooLongError(f"did not end within {timeout:.0f} s")
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _given(data: bytes) -> Iterator[int]:
+    """A descriptor to read ``data`` from: in memory, for it may be a secret; a program that does not read it hangs nobody."""
+    if not data:
+        yield subprocess.DEVNULL
+        return
+    with os.fdopen(os.memfd_create("stdin"), "r+b") as file:
+        file.write(data)
+        file.seek(0)
+        yield file.fileno()
 
 
 def run(
@@ -79,11 +96,11 @@ def run(
     shown = shlex.join(arguments)
     environment = {"PATH": PATH, "LC_ALL": "C", "HOME": os.environ.get("HOME", "/"), **(env or {})}
     # Output goes to files, never to memory, and the files are watched: partclone once wrote 9.5 GB of log in ten minutes.
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, _given(stdin) as given:
         try:
             child = subprocess.Popen(
                 list(arguments),
-                stdin=subprocess.PIPE,
+                stdin=given,
                 stdout=out,
                 stderr=err,
                 env=environment,
@@ -93,7 +110,7 @@ def run(
         except OSError as error:
             raise ProgramError(f"Cannot run {arguments[0]}: {error.strerror}.", f"The command was: {shown}") from error
         try:
-            _wait(child, stdin, timeout, output_limit, (out.fileno(), err.fileno()))
+            _wait(child, timeout, output_limit, (out.fileno(), err.fileno()))
         except _TooLongError as error:
             raise ProgramTimeoutError(f"{arguments[0]} {error}.", f"The command was: {shown}") from error
         except _RanAwayError as error:
@@ -101,7 +118,7 @@ def run(
         finally:
             if child.poll() is None:
                 child.kill()
-                child.wait()
+            child.wait()
         out.seek(0)
         err.seek(0)
         done = Completed(child.returncode, out.read(), err.read(1 << 20))

@@ -139,6 +139,7 @@ def test_a_frame_that_never_ends_writes_nowhere_else(both: Decompressor, blocks:
 
 def test_what_is_there_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     found = zstd._library.__wrapped__
+    monkeypatch.setattr(zstd, "_bundled", lambda: None)
     monkeypatch.setattr(zstd, "_library", lambda: found("libzstd.so.1", 1_05_00))
     assert isinstance(decompressor(_LIMIT), SystemDecompressor)
 
