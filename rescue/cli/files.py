@@ -62,7 +62,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--salvage", action="store_true", help="also when files of the image's chain are missing: what is in them cannot be read"
+        "--salvage", action="store_true", help="also when the image is damaged or cut off, or files of its chain are missing"
     )
     parser.add_argument("what", metavar="IMAGE|DISK", help="an image, a device node, a by-id name, a raw disk file")
 
@@ -70,6 +70,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 def run_ls(arguments: argparse.Namespace, context: Context) -> int:
     """List partitions, a folder, or what a search finds."""
     with _open(arguments, context) as opened:
+        _say(opened.defects, context)
         if arguments.place is None:
             if arguments.search is not None:
                 raise UsageError("--search needs the partition to search.", "Give it as PARTITION:, for example 2:")
@@ -96,7 +97,7 @@ def run_extract(arguments: argparse.Namespace, context: Context) -> int:
     if any(number != partition for number, _ in places):
         raise UsageError("The files are on different partitions.", "Extract from one partition at a time.")
     request = ExtractRequest(tuple(path for _, path in places), str(arguments.dest), arguments.overwrite, arguments.salvage)
-    plan = machine.plan_extract(_source(arguments.what, machine), partition, request)
+    plan = machine.plan_extract(_source(arguments.what, machine, salvage=arguments.salvage), partition, request)
     if arguments.dry_run:
         print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
         return 0
@@ -112,9 +113,9 @@ def parse_place(text: str) -> tuple[int, str]:
     return int(number), path.strip("/")
 
 
-def _source(what: str, machine: Machine) -> ImageSummary | DiskSurvey:
+def _source(what: str, machine: Machine, *, salvage: bool) -> ImageSummary | DiskSurvey:
     path = _image_path(what)
-    return machine.image(str(path)) if path else machine.survey_one(what)
+    return machine.image(str(path), salvage=salvage) if path else machine.survey_one(what)
 
 
 def _image_path(what: str) -> Path | None:

@@ -33,7 +33,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, confirm, run."""
     machine = unlocked(arguments, context, arguments.image)
-    image = machine.image(arguments.image)
+    image = machine.image(arguments.image, salvage=arguments.salvage)
     request = RestoreRequest(
         verify=not arguments.no_verify,
         delta=arguments.delta,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from rescue.engine.salvaged_image import open_salvaged
 from rescue.errors import RescueError, UsageError
 from rescue.filesystems.files.open import open_tree
 from rescue.filesystems.files.tree import FileTree
@@ -30,6 +31,7 @@ class Opened:
     name: str
     source: Source
     volumes: tuple[Volume, ...]
+    defects: tuple[str, ...] = ()  # sentences: what is damaged of an image but for its data
 
     def volume(self, partition: int) -> Volume:
         """The volume on a partition; 0 is a file system on the whole disk. Raises UsageError."""
@@ -72,9 +74,9 @@ def open_disk_files(survey: DiskSurvey) -> Iterator[Opened]:
 
 @contextmanager
 def open_image_files(path: Path, secrets: Secrets = NO_SECRETS, *, salvage: bool = False) -> Iterator[Opened]:
-    """The disk in an image; with ``salvage`` also when files of its chain are missing: what is in those cannot be read.
+    """The disk in an image; with ``salvage`` also when files of its chain are missing, or its end or its index is damaged.
 
-    Raises as :func:`~rescue.images.chain.open_chain`.
+    What is lost cannot be read then. Raises as :func:`~rescue.images.chain.open_chain`.
     """
-    with open_chain(path, secrets, incomplete=salvage) as chain:
-        yield Opened(str(path), ImageView(chain), chain.summary().volumes)
+    with open_salvaged(path, secrets) if salvage else open_chain(path, secrets) as chain:
+        yield Opened(str(path), ImageView(chain), chain.summary().volumes, chain.defects)

@@ -16,6 +16,7 @@ from rescue.engine.delta import Delta
 from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.engine.proof import prove
 from rescue.engine.regions import tail_of
+from rescue.engine.salvaged_image import open_salvaged
 from rescue.engine.stored import Stored, StoredBuffers
 from rescue.engine.target import SYNC_EVERY, prove_layout, wipe, write_late, wrong
 from rescue.errors import DamagedError, RefusedError, SourceReadError
@@ -48,7 +49,7 @@ class Deployment:
         """With ``salvage`` what the image lacks or holds damaged is zeros on the target, and in :attr:`lost`; else refused."""
         self._salvage = salvage
         self._lost: list[Extent] = []
-        self._image = Chain(image_path, secrets, incomplete=salvage)
+        self._image = open_salvaged(image_path, secrets) if salvage else Chain(image_path, secrets)
         try:
             bad = self._image.manifest.statistics.bad_bytes
             if bad and not salvage:

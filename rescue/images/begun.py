@@ -78,6 +78,32 @@ def read_header(source: Source) -> Header | None:
         return None
 
 
+def whole_segments(source: Source, header: Header, cipher: Cipher) -> tuple[SegmentEntry, ...]:
+    """All segments of an image that are whole, in order, though others before, between and behind them may be damaged.
+
+    Reads the file from its end, as far as no segment leads to the one before it. Raises SourceReadError.
+    """
+    found: list[SegmentEntry] = []
+    following: SegmentHead | None = None
+    budget = source.size + _MAX_SEGMENT
+    candidates = _candidates(source)
+    while (offset := next(candidates, None)) is not None:
+        budget -= _declared_length(source, offset)
+        if budget < 0:
+            break
+        while offset and (segment := _segment(source, header, cipher, offset)) is not None:
+            head, entry = segment
+            if following is not None and not (head.number < following.number and head.end <= following.start):
+                break
+            found.append(entry)
+            following = head
+            if head.number == 0:
+                return tuple(reversed(found))
+            candidates = _candidates(source, offset)
+            offset = head.previous if head.previous < offset else 0
+    return tuple(reversed(found))
+
+
 def read_begun(source: Source, secrets: Secrets = NO_SECRETS) -> Begun | None:
     """What can be continued of an unfinished image; None when there is nothing.
 
@@ -114,11 +140,15 @@ def _declared_length(source: Source, offset: int) -> int:
     return SKIPPABLE_HEAD.size + min(int(SKIPPABLE_HEAD.unpack(head)[1]), source.size - offset)
 
 
-def _candidates(source: Source) -> Iterator[int]:
-    """Where frames of segments may start, the last first. What looks like one may be data of the disk."""
+def _candidates(source: Source, limit: int = 0) -> Iterator[int]:
+    """Where frames of segments may start, the last first. What looks like one may be data of the disk.
+
+    With ``limit`` only those that start before that offset.
+    """
     overlap = SKIPPABLE_HEAD.size + len(TAG_SEGMENT) - 1
-    for start in range((source.size - 1) // _WINDOW * _WINDOW, -1, -_WINDOW):
-        window = source.pread(min(_WINDOW + overlap, source.size - start), start)
+    size = min(limit + overlap, source.size) if limit else source.size
+    for start in range((size - 1) // _WINDOW * _WINDOW, -1, -_WINDOW):
+        window = source.pread(min(_WINDOW + overlap, size - start), start)
         found = window.rfind(TAG_SEGMENT)
         while found >= SKIPPABLE_HEAD.size:
             yield start + found - SKIPPABLE_HEAD.size

@@ -10,14 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import msgspec
+
 from rescue.errors import DamagedError, FormatError, RescueError
 from rescue.images.cipher import Digest, digest_of
 from rescue.images.crypto import ImageKeys
-from rescue.images.format import HEADER_SIZE, SKIPPABLE_HEAD, TAG_HEADER, Header, Row, RowKind
+from rescue.images.format import HEADER_SIZE, SKIPPABLE_HEAD, TAG_HEADER, Header, Kind, Row, RowKind
 from rescue.images.manifest import ChainMember, Manifest
+from rescue.images.mended import MendedReader, OpenEnded
 from rescue.images.reader import UNKNOWN_SIZE, ImageFile, ImageReader
 from rescue.images.secrets import NO_SECRETS, Secrets
-from rescue.images.segment import frames_are_within, rows_of
+from rescue.images.segment import frames_are_within, rows_of, tally
 from rescue.model.layout import Layout
 from rescue.model.survey import ImageSummary
 from rescue.system.open_files import allow_open_files
@@ -49,18 +52,29 @@ class Chain:
     """
 
     def __init__(
-        self, path: str | Path, secrets: Secrets = NO_SECRETS, *, keys: ImageKeys | None = None, incomplete: bool = False
+        self,
+        path: str | Path,
+        secrets: Secrets = NO_SECRETS,
+        *,
+        keys: ImageKeys | None = None,
+        incomplete: bool = False,
+        salvage: bool = False,
     ) -> None:
         """``secrets`` or its ``keys`` open an encrypted image, which holds the keys of the others.
 
-        Raises as ImageReader; DamagedError when a file of the chain is missing or another one, unless ``incomplete``.
+        Raises as ImageReader; DamagedError when a file of the chain is missing or another one, unless ``incomplete``. With
+        ``salvage`` it is opened though its end or its index is damaged or cut off, and so are the others: :attr:`defects`.
         """
-        self.image = ImageReader(path, secrets, keys)
+        self._salvage = salvage
+        incomplete = incomplete or salvage
+        self.image: ImageReader = MendedReader(path, secrets, keys) if salvage else ImageReader(path, secrets, keys)
         self.digest: Digest = digest_of(self.image.keys)  # of a chunk
         self._members: list[ImageFile | None] = []
         self._sizes = [self.image.source.size]
         self.losses: tuple[Loss, ...] = ()
         try:
+            if isinstance(self.image, MendedReader) and not self.image.described:
+                self._find_chain(self.image, secrets)
             self._open_members()
             if self.losses and not incomplete:
                 raise DamagedError(
@@ -94,9 +108,14 @@ class Chain:
     def summary(self) -> ImageSummary:
         """What a list shows of this image; what it lacks is its problem."""
         summary = self.image.summary()
-        if not self.losses:
-            return summary
-        return replace(summary, problem=self._losses_told(), problem_exit_code=DamagedError.exit_code)
+        told = [f"{self.path} is damaged.", *self.defects] if self.defects else []
+        told += [self._losses_told()] if self.losses else []
+        return replace(summary, problem=" ".join(told), problem_exit_code=DamagedError.exit_code) if told else summary
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """What is damaged of the image's own file but for its data, as sentences. Found with ``salvage`` only."""
+        return tuple(self.image.defects) if isinstance(self.image, MendedReader) else ()
 
     def _losses_told(self) -> str:
         more = len(self.losses) - _TOLD
@@ -127,22 +146,48 @@ class Chain:
 
     def segment_rows(self, number: int) -> Iterator[Row]:
         """The rows of one segment, those that a missing file holds as BAD. Raises as :meth:`segment_table`."""
+        if self._salvage:
+            return self._without_lost(rows_of(self.image.segment_table(number), self.manifest.segments[number].start))
         rows = rows_of(self.segment_table(number), self.manifest.segments[number].start)
         return self._without_lost(rows) if self.losses else rows
 
     def _without_lost(self, rows: Iterator[Row]) -> Iterator[Row]:
-        files = self.files
+        ends = [file.source.size if file else 0 for file in self.files]
         for row in rows:
-            lost = row.kind == RowKind.DATA and files[row.file] is None
-            yield Row(RowKind.BAD, row.start, row.length) if lost else row
+            there = row.kind != RowKind.DATA or (row.file < len(ends) and row.frame_offset + row.frame_length <= ends[row.file])
+            yield row if there else Row(RowKind.BAD, row.start, row.length)
 
     def rows(self) -> Iterator[Row]:
         """All rows, in disk order, one segment in memory at a time. Raises as :meth:`segment_rows`."""
         for number in range(len(self.manifest.segments)):
             yield from self.segment_rows(number)
 
+    def _find_chain(self, image: MendedReader, secrets: Secrets) -> None:
+        """The files that an image whose manifest is lost needs: its header names the parent, whose manifest names the others."""
+        if image.header.kind is Kind.FULL:
+            return
+        needed = self._data_by_file()
+        with_data = msgspec.structs.replace
+        parent = Folder(Path(self.path).parent).parent(image.header.parent.hex(), secrets)
+        if parent is None:
+            image.defects.append("The image that it was made upon was not found here: what is in that one is lost.")
+            return
+        with parent:
+            keys = parent.keys.to_bytes().hex() if parent.keys is not None else ""
+            found, about = parent.manifest, (parent.header.uuid_text, parent.fingerprint, parent.name)
+            members = [ChainMember(*about, found.kind, found.created, 0, keys), *found.chain]
+        chain = tuple(with_data(member, data_bytes=needed[number]) for number, member in enumerate(members, 1))
+        image.manifest = with_data(image.manifest, chain=chain)
+
+    def _data_by_file(self) -> Counter[int]:
+        """How many bytes of the disk are in each file, by the numbers that rows use."""
+        counts: Counter[int] = Counter()
+        for number in range(len(self.manifest.segments)):
+            counts.update(tally(self.image.segment_table(number)).files)
+        return counts
+
     def _open_members(self) -> None:
-        folder = Folder(Path(self.path).parent)
+        folder = Folder(Path(self.path).parent, salvage=self._salvage)
         allow_open_files(sum(member.data_bytes > 0 for member in self.manifest.chain))
         failed: dict[int, str] = {}
         for number, member in enumerate(self.manifest.chain, 1):
@@ -190,25 +235,58 @@ class Chain:
 class Folder:
     """Finds the files of a chain in one folder: by the name they had, else by their UUID."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, salvage: bool = False) -> None:
+        """With ``salvage`` a file whose end is damaged is taken by its UUID: each chunk in it is proved by its hash."""
         self._folder = folder
+        self._salvage = salvage
         self._by_uuid: dict[str, list[Path]] | None = None
 
     def open(self, member: ChainMember) -> ImageFile:
         """The file that is meant. Raises DamagedError whose message is the end of a sentence: "is not in /backups"."""
         named = self._folder / Path(member.name).name
         why = f"is not in {self._folder}" + self._what_has_its_name(named)
+        damaged: ImageFile | None = None
         for path in self._candidates(named, member.uuid):
             try:
-                file = ImageFile(path, keys=ImageKeys.from_bytes(bytes.fromhex(member.keys)) if member.keys else None)
+                keys = ImageKeys.from_bytes(bytes.fromhex(member.keys)) if member.keys else None
+                file = ImageFile(path, keys=keys)
             except (RescueError, ValueError) as error:
                 why = f"is damaged ({error})"
+                damaged = damaged or self._open_ended(path, member)
                 continue
             if file.fingerprint == member.fingerprint and bool(file.header.encryption) == bool(member.keys):
+                if damaged is not None:
+                    damaged.close()
                 return file
             file.close()
             why = f"is not the one that was meant: {path} has the same UUID and another content"
+        if damaged is not None:
+            return damaged
         raise DamagedError(why)
+
+    def _open_ended(self, path: Path, member: ChainMember) -> ImageFile | None:
+        if not self._salvage:
+            return None
+        try:
+            file = OpenEnded(path, keys=ImageKeys.from_bytes(bytes.fromhex(member.keys)) if member.keys else None)
+        except (RescueError, ValueError):
+            return None
+        if bool(file.header.encryption) == bool(member.keys):
+            return file
+        file.close()
+        return None
+
+    def parent(self, fingerprint: str, secrets: Secrets) -> ImageReader | None:
+        """The image with this fingerprint, if it is here, whole at its end and opens with ``secrets``."""
+        for path in (path for paths in self._found().values() for path in paths):
+            try:
+                image = ImageReader(path, secrets)
+            except RescueError:
+                continue
+            if image.fingerprint == fingerprint:
+                return image
+            image.close()
+        return None
 
     def _candidates(self, named: Path, uuid: str) -> Iterator[Path]:
         """The files with this UUID; all others of the folder are looked into only if the named one is not what is wanted."""
@@ -246,6 +324,6 @@ def _uuid_of(path: Path) -> str:
         return ""
 
 
-def open_chain(path: str | Path, secrets: Secrets = NO_SECRETS, *, incomplete: bool = False) -> Chain:
+def open_chain(path: str | Path, secrets: Secrets = NO_SECRETS, *, incomplete: bool = False, salvage: bool = False) -> Chain:
     """Open an image with its chain. Raises as :class:`Chain`."""
-    return Chain(path, secrets, incomplete=incomplete)
+    return Chain(path, secrets, incomplete=incomplete, salvage=salvage)

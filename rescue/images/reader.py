@@ -37,10 +37,12 @@ from rescue.model.survey import ChainLink, ImageSummary
 from rescue.system.joined import files_of, open_source
 
 _MAX_SEGMENT = 128 << 20  # 2^20 rows of 64 bytes, and what an incompressible table adds
-_MAX_STORED_MANIFEST = 96 << 20
+MAX_STORED_MANIFEST: Final = 96 << 20
 UNKNOWN_SIZE: Final = 1 << 65  # more than any offset and length
 _DAMAGED_HINT = "Use another image of this disk."
-_INCOMPLETE = "It was not finished, or its end was cut off. Use another image of this disk."
+_INCOMPLETE = (
+    "It was not finished, or its end was cut off. Use another image of this disk; or restore all that is whole with --salvage."
+)
 
 
 class ImageFile:
@@ -188,7 +190,7 @@ class ImageReader(ImageFile):
 
     def _read_manifest(self) -> Manifest:
         trailer = self.trailer
-        payload = self._read_skippable(trailer.manifest_offset, trailer.manifest_length, _MAX_STORED_MANIFEST)
+        payload = self._read_skippable(trailer.manifest_offset, trailer.manifest_length, MAX_STORED_MANIFEST)
         if blake3(payload).digest() != trailer.manifest_hash:
             raise DamagedError("The image's manifest is damaged.", _DAMAGED_HINT)
         plain = self.cipher.open_meta(payload, SealedKind.MANIFEST, trailer.manifest_offset)

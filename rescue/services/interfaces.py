@@ -122,8 +122,11 @@ class Machine(Protocol):
         """The images in a folder and, damaged or foreign, what looks like one; newest first. Raises RescueError."""
         ...
 
-    def image(self, path: str) -> ImageSummary:
-        """One image. Raises DamagedError, UnsupportedError, FormatError, UsageError."""
+    def image(self, path: str, *, salvage: bool = False) -> ImageSummary:
+        """One image; with ``salvage`` also a damaged one, with what could be had of it.
+
+        Raises DamagedError, UnsupportedError, FormatError, UsageError.
+        """
         ...
 
     def plan_backup(self, source: DiskSurvey, store: str, request: BackupRequest) -> Plan:

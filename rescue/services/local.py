@@ -105,8 +105,14 @@ class LocalMachine:
         """See Machine."""
         return list_images(FolderStore(folder), self._secrets)
 
-    def image(self, path: str) -> ImageSummary:
+    def image(self, path: str, *, salvage: bool = False) -> ImageSummary:
         """See Machine."""
+        if salvage:
+            # This reads partition tables and identifies file systems, which few commands need.
+            from rescue.engine.salvaged_image import open_salvaged
+
+            with open_salvaged(local_path(path), self._secrets) as chain:
+                return chain.summary()
         with open_chain(local_path(path), self._secrets, incomplete=True) as chain:
             return chain.summary()
 
@@ -147,7 +153,8 @@ class LocalMachine:
 
     def plan_restore(self, image: str, target: DiskSurvey, request: RestoreRequest) -> Plan:
         """See Machine."""
-        summary, protected = self._with_damage(self.image(image)), self._protected_with(target, local_path(image))
+        summary = self._with_damage(self.image(image, salvage=request.salvage), salvage=request.salvage)
+        protected = self._protected_with(target, local_path(image))
         fits = summary.disk is not None and needs_fit(summary.disk.size, target.disk.size, request.fit, request.wishes)
         is_asked = request.wishes.changes or request.fit in ("auto", "keep")
         if summary.disk is None or not fits or (request.salvage and not is_asked):
@@ -192,7 +199,7 @@ class LocalMachine:
         with open_chain(local_path(source.path), self._secrets) as chain:
             return image_minimums(chain)
 
-    def _with_damage(self, image: ImageSummary) -> ImageSummary:
+    def _with_damage(self, image: ImageSummary, *, salvage: bool) -> ImageSummary:
         """The same, with what its gaps cost."""
         lacks = image.bad_bytes or (image.problem and image.disk and image.problem_exit_code == DamagedError.exit_code)
         if image.damage or not lacks:
@@ -200,9 +207,14 @@ class LocalMachine:
         # These read files in file systems, which few commands need: they are imported when they are.
         from rescue.engine.damage import damage_of
         from rescue.engine.mending import missing_of
+        from rescue.engine.salvaged_image import open_salvaged
         from rescue.images.view import ImageView
 
-        with open_chain(image.path, self._secrets, incomplete=True) as chain:
+        with (
+            open_salvaged(image.path, self._secrets)
+            if salvage
+            else open_chain(image.path, self._secrets, incomplete=True) as chain
+        ):
             found = damage_of(ImageView(chain), chain.manifest.volumes, missing_of(chain), seconds=_DAMAGE_SECONDS)
         return replace(image, damage=found)
 

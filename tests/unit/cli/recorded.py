@@ -111,7 +111,7 @@ class RecordedMachine:
         damaged = ImageSummary(f"{folder}/old.img.zst", "old.img.zst", 7, problem="It is not complete.", problem_exit_code=4)
         return [IMAGE, damaged]
 
-    def image(self, path: str) -> ImageSummary:
+    def image(self, path: str, *, salvage: bool = False) -> ImageSummary:
         """See Machine."""
         return replace(IMAGE, path=path)
 

@@ -196,7 +196,7 @@ class RecordedMachine:
             recovery is not None and recovery_bytes(recovery) == recovery_bytes(RECOVERY)
         )
 
-    def image(self, path: str) -> ImageSummary:
+    def image(self, path: str, *, salvage: bool = False) -> ImageSummary:
         """See Machine."""
         for image in self.images(Path(path).parent):
             if image.path == path:
