@@ -50,8 +50,8 @@ def test_images(parts: tuple[str, ...], iso: Path, artifacts: Path, disks: Path)
     )
 
     def shell_is_there(machine: Machine) -> None:
-        machine.shell.wait_until_there(300)
-        machine.shell.run("udevadm settle && systemctl is-system-running --wait", 300, ok=None)
+        machine.shell.wait_until_there(900)
+        machine.shell.run("udevadm settle && systemctl is-system-running --wait", 900, ok=None)
 
     with booted(spec, artifacts, shell_is_there) as machine, evidence_kept(machine):
         shell = machine.shell
