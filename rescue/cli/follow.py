@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,7 +51,7 @@ def follow(start: Callable[[], Job], style: ProgressStyle, stderr: TextIO) -> Ou
                     shown.end()
                     return Outcome(event, began)
                 shown.show(event)
-            time.sleep(_POLL)
+            job.pause(_POLL)
 
 
 @contextmanager

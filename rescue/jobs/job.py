@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import time
@@ -127,6 +128,17 @@ class FolderJob:
                     signal.pidfd_send_signal(handle, signal.SIGTERM)
         finally:
             os.close(handle)
+
+    def pause(self, seconds: float) -> None:
+        """Wait that long, but not longer than the process runs that this object started."""
+        if self._child is None:
+            time.sleep(seconds)
+        elif self._child.poll() is None:
+            handle = os.pidfd_open(self._child.pid)
+            try:
+                select.select([handle], [], [], seconds)
+            finally:
+                os.close(handle)
 
     def wait(self, timeout: float | None = None) -> Finished | None:
         """Block until the job has ended; None when ``timeout`` (seconds) passed first. Takes nothing away from ``events``."""

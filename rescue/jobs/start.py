@@ -5,34 +5,23 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 
-import rescue
 from rescue.errors import RefusedError, RescueError
 from rescue.images.secrets import Secrets
-from rescue.jobs.folder import LOCK, LOG, PLAN, PROCESS, make_folder
+from rescue.jobs.folder import LOCK, PLAN, PROCESS, make_folder
 from rescue.jobs.job import FolderJob, Process, list_jobs, start_time
-from rescue.jobs.secrets import SECRET_VARIABLES, send
+from rescue.jobs.secrets import send
+from rescue.jobs.spawn import Standby, spawn
 from rescue.model.plan import Plan
 
 _KEEP = 50  # finished jobs
 
-# Frames are megabytes that come and go: without this, glibc gives each back to the kernel, and half of the system time
-# of a backup goes into clearing pages that are asked for again at once.
-_MALLOC = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-}
 
-
-def start(plan: Plan, root: Path, secrets: Secrets | None = None) -> FolderJob:
-    """Run ``plan``; ``secrets`` reach its process through a pipe and are kept nowhere.
+def start(plan: Plan, root: Path, secrets: Secrets | None = None, standby: Standby | None = None) -> FolderJob:
+    """Run ``plan``, in the process that stands by if there is one; ``secrets`` reach it through a pipe and are kept nowhere.
 
     Raises RefusedError when another job works on the same target, UsageError for secrets that cannot be any, RescueError
     when no process can be started.
@@ -48,7 +37,7 @@ def start(plan: Plan, root: Path, secrets: Secrets | None = None) -> FolderJob:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             _write(folder, PLAN, msgspec.json.encode(plan))
-            child = _spawn(folder, lock, pipe)
+            child = (standby.give(folder, lock, pipe) if standby else None) or spawn(folder, lock, pipe)
         finally:
             os.close(lock)
     finally:
@@ -63,31 +52,6 @@ def _write(folder: Path, name: str, data: bytes) -> None:
     draft = folder / f"{name}.new"
     draft.write_bytes(data)
     draft.rename(folder / name)
-
-
-def _spawn(folder: Path, lock: int, pipe: int | None) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "rescue.jobs.worker", str(folder)]
-    environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
-    # Blocked until the worker has its handlers: a signal in its first moments waits instead of killing it without a verdict.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    try:
-        with (folder / LOG).open("wb") as log:
-            # Not system.run: that waits for programs of others. This is our own program, and nobody waits for it.
-            return subprocess.Popen(
-                command if pipe is None else [*command, str(pipe)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                # The program may have been found by a path that only its start-up script knows.
-                env={**environment, **_MALLOC, "PYTHONPATH": str(Path(rescue.__file__).parent.parent)},
-                pass_fds=(lock,) if pipe is None else (lock, pipe),
-                start_new_session=True,
-            )
-    except OSError as error:
-        raise RescueError(f"The job's process cannot be started: {error.strerror}.") from error
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _refuse_conflict(plan: Plan, others: list[FolderJob]) -> None:

@@ -1,12 +1,17 @@
-"""The process of one job: ``python -m rescue.jobs.worker FOLDER [DESCRIPTOR]``. It ends with the exit code of its verdict."""
+"""The process of one job. It ends with the exit code of its verdict.
+
+``python -m rescue.jobs.worker FOLDER [DESCRIPTOR]``, or ``--standby DESCRIPTOR KIND``: the folder comes later.
+"""
 
 from __future__ import annotations
 
+import importlib
 import signal
 import socket
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 import msgspec
 
@@ -17,8 +22,17 @@ from rescue.jobs.journal import JournalWriter
 from rescue.jobs.perform import EngineSteps
 from rescue.jobs.reporter import Reporter
 from rescue.jobs.secrets import receive
+from rescue.jobs.spawn import taken
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken
+
+# What the steps of each kind of plan import when they begin.
+_NEEDS: Final = {
+    "backup": ("rescue.engine.capture", "rescue.jobs.destination"),
+    "restore": ("rescue.engine.deploy",),
+    "verify": ("rescue.engine.verify",),
+    "clone": ("rescue.jobs.cloning",),
+}
 
 
 def main(folder: Path, secrets: Secrets = NO_SECRETS) -> int:
@@ -41,5 +55,17 @@ def main(folder: Path, secrets: Secrets = NO_SECRETS) -> int:
     return finished.exit_code
 
 
+def stand_by(line: int, kind: str) -> int:
+    """Load what a plan of this kind needs, wait for its folder and run it."""
+    for module in _NEEDS.get(kind, ()):
+        importlib.import_module(module)
+    if (given := taken(line)) is None:
+        return 0
+    folder, pipe = given
+    return main(folder, NO_SECRETS if pipe is None else receive(pipe))
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "--standby":
+        sys.exit(stand_by(int(sys.argv[2]), sys.argv[3]))
     sys.exit(main(Path(sys.argv[1]), receive(int(sys.argv[2])) if len(sys.argv) > 2 else NO_SECRETS))

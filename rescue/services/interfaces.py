@@ -90,6 +90,10 @@ class Job(Protocol):
         """Ask the job to stop; it ends with a Finished event."""
         ...
 
+    def pause(self, seconds: float) -> None:
+        """Wait that long, or until the job has ended where that can be told."""
+        ...
+
     def wait(self, timeout: float | None = None) -> Finished | None:
         """Block until the job has ended; None when ``timeout`` (seconds) passed first."""
         ...
@@ -202,6 +206,10 @@ class Machine(Protocol):
 
     def with_secrets(self, secrets: Secrets) -> Self:
         """The same machine, with what opens encrypted images; without it, they raise CredentialError."""
+        ...
+
+    def expect(self, kind: str) -> None:
+        """A plan of this kind is going to be started soon: what can be made ready meanwhile is. Costs nothing but time."""
         ...
 
     def start(self, plan: Plan) -> Job:

@@ -26,6 +26,7 @@ from rescue.images.chain import open_chain
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.jobs.folder import jobs_root
 from rescue.jobs.job import list_jobs
+from rescue.jobs.spawn import Standby
 from rescue.jobs.start import start
 from rescue.model.disk import Disk, Fingerprint
 from rescue.model.layout import Layout
@@ -68,6 +69,7 @@ class LocalMachine:
         self._secrets = secrets
         self._jobs = jobs or jobs_root(os.environ, os.geteuid())
         self._kernel = Kernel()
+        self._standby: Standby | None = None
 
     def survey(self) -> list[DiskSurvey]:
         """See Machine. Disks are read in parallel; one that does not answer is shown as unreadable."""
@@ -306,9 +308,14 @@ class LocalMachine:
 
         return plan_from_files(source, partition, request, self._kernel, self._secrets)
 
+    def expect(self, kind: str) -> None:
+        """See Machine."""
+        self._standby = Standby(kind)
+
     def start(self, plan: Plan) -> Job:
         """See Machine."""
-        return start(plan, self._jobs, self._secrets)
+        standby, self._standby = self._standby, None
+        return start(plan, self._jobs, self._secrets, standby)
 
     def jobs(self) -> list[Job]:
         """See Machine."""

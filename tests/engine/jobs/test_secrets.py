@@ -64,7 +64,7 @@ def test_the_worker_receives_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "        super().__init__(plan, host, secrets)\n"
         "perform.EngineSteps = Steps\n"
     )
-    monkeypatch.setattr("rescue.jobs.start.rescue.__file__", str(hook / "rescue" / "__init__.py"))
+    monkeypatch.setattr("rescue.jobs.spawn.rescue.__file__", str(hook / "rescue" / "__init__.py"))
     job = start(verify(tmp_path / "none"), tmp_path / "jobs", Secrets(PASSPHRASE, bytes(32)))
     finished = job.wait(60)
     assert finished is not None

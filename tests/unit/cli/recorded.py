@@ -67,6 +67,9 @@ class RecordedJob:
         self.cancelled += 1
         self._events[:] = self._on_cancel
 
+    def pause(self, seconds: float) -> None:
+        """There is nothing to wait for."""
+
     def wait(self, timeout: float | None = None) -> Finished | None:
         """Not used by the command line."""
         raise AssertionError(timeout)
@@ -80,6 +83,7 @@ class RecordedMachine:
         self.events: list[Event] = events or [Finished("succeeded", 0, "It is done.")]
         self.on_cancel: list[Event] = on_cancel or []
         self.started: list[RecordedJob] = []
+        self.expected: list[str] = []
         self.store = StoreFacts("/mnt/usb", 500 * GIB)
         self.state = StoreState("/mnt/usb", (), ())
 
@@ -188,6 +192,10 @@ class RecordedMachine:
     def with_secrets(self, secrets: Secrets) -> Self:
         """See Machine."""
         return self
+
+    def expect(self, kind: str) -> None:
+        """See Machine."""
+        self.expected.append(kind)
 
     def start(self, plan: Plan) -> Job:
         """See Machine."""

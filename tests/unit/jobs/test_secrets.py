@@ -94,7 +94,7 @@ def spawned(monkeypatch: pytest.MonkeyPatch) -> list[Spawned]:
         found.append(Spawned(command, **options))
         return found[-1]
 
-    monkeypatch.setattr("rescue.jobs.start.subprocess.Popen", spawn)
+    monkeypatch.setattr("rescue.jobs.spawn.subprocess.Popen", spawn)
     return found
 
 
@@ -128,7 +128,7 @@ def test_a_process_that_cannot_be_started_leaves_no_descriptor(tmp_path: Path, m
     def refuse(*_: object, **__: object) -> subprocess.Popen[bytes]:
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr("rescue.jobs.start.subprocess.Popen", refuse)
+    monkeypatch.setattr("rescue.jobs.spawn.subprocess.Popen", refuse)
     before = sorted(os.listdir("/proc/self/fd"))
     with pytest.raises(Exception, match="cannot be started"):
         start(RESTORE, tmp_path / "jobs", Secrets(PASSPHRASE))

@@ -87,6 +87,10 @@ class RecordedJob:
         """The next events are its end."""
         self.cancelled = True
 
+    def pause(self, seconds: float) -> None:
+        """Not used by the interface."""
+        raise AssertionError(seconds)
+
     def wait(self, timeout: float | None = None) -> Finished | None:
         """The verdict, if it is in the script's past."""
         ends = [event for _, event in self.script if isinstance(event, Finished)]
@@ -389,6 +393,10 @@ class RecordedMachine:
         """See Machine."""
         self.given.append(secrets)
         return replace(self, secrets=secrets)
+
+    def expect(self, kind: str) -> None:
+        """See Machine."""
+        raise AssertionError(kind)
 
     def start(self, plan: Plan) -> Job:
         """See Machine."""
