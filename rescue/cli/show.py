@@ -12,9 +12,9 @@ from rescue.model.damage import damage_lines
 from rescue.model.disk import Disk
 from rescue.model.layout import Layout
 from rescue.model.survey import DiskSurvey, ImageSummary
-from rescue.model.volume import Volume
+from rescue.model.volume import Nested, Volume
 from rescue.planning.verify import when
-from rescue.planning.words import content_words, disk_words, plain, role_words, volume_of
+from rescue.planning.words import content_words, contents_words, disk_words, plain, role_words, volume_of
 from rescue.units import human_size
 
 _LABELS = {"gpt": "GPT", "dos": "MBR", "none": ""}
@@ -45,6 +45,7 @@ def disk_text(survey: DiskSurvey) -> list[str]:
 def content_text(layout: Layout, volumes: Sequence[Volume]) -> list[str]:
     """The partitions of a disk, one a line, and what on it has no partition."""
     rows = []
+    inside: list[str] = []
     for partition in layout.data_partitions:
         volume = volume_of(partition, volumes)
         content = content_words(volume.identity) if volume else ""
@@ -58,14 +59,18 @@ def content_text(layout: Layout, volumes: Sequence[Volume]) -> list[str]:
                 plain(volume.system) if volume else "",
             )
         )
+        if volume and volume.inside:
+            inside.append(f"  {partition.number}: {contents_words(volume)}")
     for volume in volumes:
+        if not volume.partition and volume.inside:
+            inside.append(f"  -: {contents_words(volume)}")
         if not volume.partition and (volume.identity.type or volume.used_bytes):
             content = content_words(volume.identity) or "unknown"
             label = plain(volume.identity.label)
             rows.append(
                 ("-", content, label, human_size(volume.size), f"{human_size(volume.used_bytes)} used", plain(volume.system))
             )
-    return table(rows, right=(0, 3, 4), limits=(3, 18, 16, 10, 15, 20), indent=2) or ["  blank"]
+    return [*(table(rows, right=(0, 3, 4), limits=(3, 18, 16, 10, 15, 20), indent=2) or ["  blank"]), *inside]
 
 
 def image_text(image: ImageSummary) -> list[str]:
@@ -142,10 +147,29 @@ def content_json(layout: Layout, volumes: Sequence[Volume]) -> dict[str, Any]:
                 "used": v.used_bytes,
                 "whole_because": v.whole_because,
                 "system": v.system,
+                "inside": nested_json(v.inside),
             }
             for v in volumes
         ],
     }
+
+
+def nested_json(inside: Sequence[Nested]) -> list[dict[str, Any]]:
+    """What is in a container; ``name`` is "" where it holds one volume."""
+    return [
+        {
+            "name": n.name,
+            "size": n.size,
+            "type": n.identity.type,
+            "label": n.identity.label,
+            "uuid": n.identity.uuid,
+            "used": n.used_bytes,
+            "whole_because": n.whole_because,
+            "system": n.system,
+            "inside": nested_json(n.inside),
+        }
+        for n in inside
+    ]
 
 
 def survey_json(survey: DiskSurvey) -> dict[str, Any]:

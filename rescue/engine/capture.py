@@ -39,8 +39,10 @@ from rescue.images.writer import Chunk, ImageWriter
 from rescue.model.disk import Disk
 from rescue.model.extents import Extent, ExtentMap
 from rescue.model.layout import Layout
+from rescue.model.nested import whole_parts
 from rescue.model.progress import CancelToken, Message
 from rescue.model.source import Source
+from rescue.model.text import shown
 from rescue.model.volume import Volume
 from rescue.system.blockfile import FileSource
 from rescue.units import MIB, human_size
@@ -105,11 +107,12 @@ def capture_disk(
             else None
         )
         layout = read_layout(salvaged or source, disk.logical_sector_size)
-        volumes = map_disk(disk, salvaged or source, layout)
+        volumes = map_disk(disk, salvaged or source, layout, secrets.volume_keys)
         for volume, _ in volumes:
-            if volume.whole_because:
+            for part in whole_parts(volume):
                 name = f"Partition {volume.partition}" if volume.partition else "The file system"
-                notify(Message("warning", f"{name} is kept whole ({human_size(volume.size)}): {volume.whole_because}"))
+                named = shown(", ".join((name, *part.way)))
+                notify(Message("warning", f"{named} is kept whole ({human_size(part.size)}): {part.because}"))
         parent = stack.enter_context(Chain(making.parent, secrets)) if making.kind is not Kind.FULL else None
         capture = Capture(source, disk, layout, volumes, making, parent, salvaged, is_cached=source.is_cached)
         return capture.run(output, secrets, created, token, progress, notify)

@@ -45,7 +45,7 @@ def compare_with_disk(
         if not disk.is_file:
             source.drop_cache()
         layout = read_layout(source, image.header.logical_sector_size)
-        volumes = map_disk(disk, source, layout)
+        volumes = map_disk(disk, source, layout, secrets.volume_keys)
         kept = ExtentMap((volume.start, volume.end) for volume, _ in volumes).complement(source.size)
         for _, extents in volumes:
             kept = kept.union(extents)

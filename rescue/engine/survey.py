@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from rescue.devices.fingerprint import fingerprint
 from rescue.devices.protection import protections, runs_from
 from rescue.devices.table import read_layout
 from rescue.devices.usage import Mounted, mounts_of
+from rescue.engine.containers import open_containers
 from rescue.errors import ProgramError, RescueError
 from rescue.filesystems.identify import identify
 from rescue.filesystems.maps import used_map
@@ -24,6 +25,7 @@ from rescue.system.run import have, run
 from rescue.units import MIB
 
 _OS_RELEASE: Final = ("/usr/lib/os-release", "/etc/os-release")
+_NO_KEYS: Final[Mapping[str, bytes]] = {}
 _ASSIGNMENT: Final = re.compile(r"""^(NAME|VERSION_ID|PRETTY_NAME)=(["']?)(.*?)\2\s*$""", re.MULTILINE)
 
 
@@ -88,33 +90,38 @@ def _looks_blank(source: Source) -> bool:
     return not any(source.pread(length, 0)) and not any(source.pread(length, source.size - length))
 
 
-def _whole_disk(disk: Disk, source: Source, layout: Layout) -> list[tuple[Volume, ExtentMap]]:
+def _whole_disk(disk: Disk, source: Source, layout: Layout, mounts: Sequence[Mounted]) -> list[tuple[Volume, ExtentMap]]:
     """The volume of a disk without partitions: a file system on the whole disk, unknown content, or none when blank."""
     if layout.size == 0 or layout.label == "gpt" or (layout.label == "none" and _looks_blank(source)):
         return []
     why = " ".join(layout.problems) if layout.label == "none" else ""
-    volume, extents = _volume(disk, source, _Place(0, 0, layout.size, why), mounts_of(disk))
+    volume, extents = _volume(disk, source, _Place(0, 0, layout.size, why), mounts)
     if layout.label == "dos" and not volume.identity.type:
         return []  # an empty table and nothing else
     return [(volume, extents.union(ExtentMap(layout.table)))]
 
 
-def map_disk(disk: Disk, source: Source, layout: Layout) -> list[tuple[Volume, ExtentMap]]:
+def map_disk(disk: Disk, source: Source, layout: Layout, keys: Mapping[str, bytes] = _NO_KEYS) -> list[tuple[Volume, ExtentMap]]:
     """The volumes of a disk, sorted by start, each with the bytes that an image must keep as offsets on the disk.
 
     Bytes outside of all volumes are in none of the maps: an image keeps those that are not zero. A disk without
-    partitions has one volume, or none when it is blank. Raises SourceReadError; ProgramError when blkid is missing.
+    partitions has one volume, or none when it is blank. ``keys`` open encrypted volumes: their volume keys by UUID.
+    Raises SourceReadError; ProgramError when blkid is missing.
     """
-    if not layout.data_partitions:
-        return _whole_disk(disk, source, layout)
     mounts = mounts_of(disk)
-    return [_volume(disk, source, _Place(p.number, p.start, p.end, ""), mounts) for p in layout.data_partitions]
+    if not layout.data_partitions:
+        found = _whole_disk(disk, source, layout, mounts)
+    else:
+        found = [_volume(disk, source, _Place(p.number, p.start, p.end, ""), mounts) for p in layout.data_partitions]
+    if layout.label == "none" and layout.problems:
+        return found
+    return open_containers(source, found, mounts, keys)
 
 
-def survey_disk(disk: Disk, *, images: Sequence[str] = ()) -> DiskSurvey:
+def survey_disk(disk: Disk, *, images: Sequence[str] = (), keys: Mapping[str, bytes] = _NO_KEYS) -> DiskSurvey:
     """Survey one disk, opened read-only. What cannot be read gives a survey that says so, never an exception.
 
-    ``images`` are paths of images, or of folders for them: the disk that holds one is protected.
+    ``images`` are paths of images, or of folders for them: the disk that holds one is protected. ``keys`` as of :func:`map_disk`.
     """
     layout = Layout(size=disk.size, sector_size=disk.logical_sector_size, label="none")
     state = Fingerprint(disk.path, disk.size, disk.serial, disk.wwn, disk.diskseq, "")
@@ -123,7 +130,7 @@ def survey_disk(disk: Disk, *, images: Sequence[str] = ()) -> DiskSurvey:
     try:
         with FileSource(disk.path) as source:
             found = read_layout(source, disk.logical_sector_size)
-            volumes = tuple(volume for volume, _ in map_disk(disk, source, found))
+            volumes = tuple(volume for volume, _ in map_disk(disk, source, found, keys))
             layout, state = found, fingerprint(disk, source)
     except RescueError as error:
         volumes, unreadable = (), error.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from rescue.model.volume import Identity
 from rescue.system.run import run
@@ -11,16 +12,17 @@ _FOUND, _NOTHING, _AMBIVALENT = 0, 2, 8
 _ESCAPE = re.compile(rb"\\x([0-9a-fA-F]{2})")
 
 
-def identify(path: str, offset: int, size: int) -> Identity:
+def identify(path: str, offset: int, size: int, *, pass_fds: Sequence[int] = ()) -> Identity:
     """Identify the ``size`` bytes at ``offset`` of a disk or a file. Several answers at once are none.
 
-    A place that cannot be read has no identity either: what is unknown is kept whole. Raises ProgramError.
+    ``pass_fds`` are descriptors that ``path`` may speak of. A place that cannot be read has no identity either: what is
+    unknown is kept whole. Raises ProgramError.
     """
     if size <= 0:
         return Identity()
     # The udev format escapes what the export format lets through: a label with a line break could pose as a TYPE line.
     command = ["blkid", "-p", "-O", str(offset), "-S", str(size), "-o", "udev", path]
-    done = run(command, ok=(_FOUND, _NOTHING, _AMBIVALENT))
+    done = run(command, ok=(_FOUND, _NOTHING, _AMBIVALENT), pass_fds=pass_fds)
     return parse_identity(done.stdout) if done.code == _FOUND else Identity()
 
 

@@ -33,8 +33,8 @@ _REASONS = {
 def used_map(volume: Source, identity: Identity, *, path: str, offset: int, mounted: bool = False) -> UsedMap:
     """The bytes of a volume that an image must keep, relative to the volume; the whole and why when that is not certain.
 
-    ``path`` and ``offset`` say where the volume lies, for programs that read it themselves. Raises RescueError only for
-    what is wrong with this program's surroundings, never for what is on the volume.
+    ``path`` and ``offset`` say where the volume lies, for programs that read it themselves ("": nowhere that they
+    could). Raises RescueError only for what is wrong with this program's surroundings, never for what is on the volume.
     """
     if mounted:
         return UsedMap.whole(volume.size, "It is mounted, so what is used may change while it is read.")
@@ -52,7 +52,7 @@ def used_map(volume: Source, identity: Identity, *, path: str, offset: int, moun
 def _read(volume: Source, identity: Identity, path: str, offset: int) -> UsedMap:
     if reader := _READERS.get(identity.type):
         return reader(volume)
-    if identity.type == "f2fs" and have("partclone.f2fs"):
+    if identity.type == "f2fs" and path and have("partclone.f2fs"):
         unclean = f2fs.why_unclean(volume)
         if unclean:
             return UsedMap.whole(volume.size, unclean)

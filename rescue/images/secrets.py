@@ -6,7 +6,7 @@ import hashlib
 import os
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from blake3 import blake3
@@ -31,12 +31,14 @@ _GROUP: Final = 4
 class Secrets:
     """What a person gave; any of them opens an image. Does not show it when printed.
 
-    ``key_file`` is what :func:`hash_key_file` makes of the file, 32 bytes.
+    ``key_file`` is what :func:`hash_key_file` makes of the file, 32 bytes. ``volume_keys`` open no image but the encrypted
+    volumes of a disk, also of one that is in an image: the key of each LUKS volume, by its UUID.
     """
 
     passphrase: str | None = None
     key_file: bytes | None = None
     recovery: str | None = None
+    volume_keys: dict[str, bytes] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return "Secrets(…)"

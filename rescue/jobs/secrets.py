@@ -13,8 +13,8 @@ from rescue.units import KIB
 
 SECRET_VARIABLES: Final = frozenset({"RESCUE_PASSPHRASE"})  # of the environment: not handed on
 
-# A pipe takes 64 KiB without a reader (pipe(7)); one page is more than any Secrets needs.
-_LIMIT: Final = 4 * KIB
+# A pipe takes 64 KiB without a reader (pipe(7)): enough for the keys of two hundred encrypted volumes.
+_LIMIT: Final = 32 * KIB
 
 
 def send(secrets: Secrets) -> int:

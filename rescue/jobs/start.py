@@ -29,7 +29,7 @@ def start(plan: Plan, root: Path, secrets: Secrets | None = None, standby: Stand
     others = list_jobs(root)
     _refuse_conflict(plan, others)
     _forget_old(others)
-    pipe = send(secrets) if secrets else None
+    pipe = send(secrets) if secrets is not None and (secrets or secrets.volume_keys) else None
     try:
         folder = make_folder(root, plan.kind)
         # Locked before there is a plan: whoever sees the job sees that it lives.

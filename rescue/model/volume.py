@@ -36,6 +36,23 @@ class UsedMap:
 
 
 @dataclass(frozen=True, slots=True)
+class Nested:
+    """A volume inside of another one: a logical volume of a group, what an encrypted volume or an array holds.
+
+    ``name`` is "vg0/root" for a logical volume, "1" for a partition, and "" where a container holds one volume. ``used_bytes``
+    are its own that are kept; of a container, all that are kept of the disk for it. ``size`` in bytes.
+    """
+
+    name: str
+    size: int
+    identity: Identity
+    used_bytes: int
+    whole_because: str = ""
+    system: str = ""
+    inside: tuple[Nested, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Volume:
     """A surveyed volume: the bytes ``[start, end)`` of its disk. ``partition`` is 0 for a file system on the whole disk."""
 
@@ -46,6 +63,7 @@ class Volume:
     used_bytes: int
     whole_because: str = ""
     system: str = ""  # the operating system found on it, "Debian GNU/Linux 13", or ""
+    inside: tuple[Nested, ...] = ()  # of a container that could be looked into
 
     @property
     def size(self) -> int:

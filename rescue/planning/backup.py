@@ -212,6 +212,8 @@ def _command(source: str, folder: str, request: BackupRequest) -> tuple[str, ...
         command += ["--name", request.name]
     if request.level != BackupRequest().level:
         command += ["--level", str(request.level)]
+    for partition in request.unlock:
+        command += ["--unlock", str(partition)]
     if request.comment:
         command += ["--comment", request.comment]
     if not request.verify:

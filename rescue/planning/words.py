@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from rescue.model.disk import Disk
 from rescue.model.layout import Layout, Partition
+from rescue.model.nested import whole_parts
 from rescue.model.survey import DiskSurvey
-from rescue.model.volume import Identity, Volume
+from rescue.model.volume import Identity, Nested, Volume
 from rescue.units import human_size
 
 # libblkid's words that people would not use.
@@ -102,14 +103,51 @@ def losses_of(survey: DiskSurvey) -> tuple[str, ...]:
     return tuple(found)
 
 
+def inside_words(inside: Sequence[Nested]) -> str:
+    """What is in a container: ``LVM vg0 → root (ext4, 3.1 GiB used), swap (swap)``; "" when that is not known."""
+    words = []
+    group = ""
+    for nested in inside:
+        before, slash, name = nested.name.partition("/")
+        if slash and before != group:
+            group = before
+            words.append(f"{plain(group)} → {_nested_words(nested, plain(name))}")
+        else:
+            words.append(_nested_words(nested, plain(name if slash else nested.name)))
+    return ", ".join(words)
+
+
+def _nested_words(nested: Nested, name: str) -> str:
+    content = content_words(nested.identity)
+    below = inside_words(nested.inside)
+    if below:
+        chain = f"{content} {below}" if nested.identity.type == "LVM2_member" else f"{content} → {below}"
+        return f"{name} ({chain})" if name else chain
+    said = [content or "unknown"]
+    if nested.whole_because:
+        said.append("whole")
+    elif nested.identity.type != "swap":
+        said.append(f"{human_size(nested.used_bytes)} used")
+    return f"{name} ({', '.join(said)})" if name else f"{said[0]} ({', '.join(said[1:])})" if said[1:] else said[0]
+
+
+def contents_words(volume: Volume) -> str:
+    """What a partition holds with all that is in it: ``LUKS (encrypted) → LVM vg0 → root (ext4, 3.1 GiB used)``."""
+    content = content_words(volume.identity)
+    below = inside_words(volume.inside)
+    if not below:
+        return content
+    return f"{content} {below}" if volume.identity.type == "LVM2_member" else f"{content} → {below}"
+
+
 def whole_warnings(layout: Layout, volumes: Sequence[Volume]) -> tuple[str, ...]:
     """Which volumes are kept whole, used or not, and why."""
     by_number = {p.number: p for p in layout.data_partitions}
     warnings = []
     for volume in volumes:
-        if not volume.whole_because:
-            continue
         partition = by_number.get(volume.partition)
         what = partition_words(partition, volume) if partition else "The whole disk"
-        warnings.append(f"{what}: every byte is kept. {volume.whole_because}")
+        for part in whole_parts(volume):
+            named = ", ".join((what, *map(plain, part.way)))
+            warnings.append(f"{named}: every byte is kept. {part.because}")
     return tuple(warnings)

@@ -36,7 +36,7 @@ def interrupted(store: FolderStore, survey: DiskSurvey, secrets: Secrets = NO_SE
                 begun = read_begun(partial, secrets)
                 if begun is None:
                     continue
-                if not _is_of(begun, survey):
+                if not _is_of(begun, survey, secrets):
                     others.add(left.name)
                     continue
                 header = begun.header
@@ -56,7 +56,7 @@ def interrupted(store: FolderStore, survey: DiskSurvey, secrets: Secrets = NO_SE
     return Interrupted(tuple(found), frozenset(others))
 
 
-def _is_of(begun: Begun, survey: DiskSurvey) -> bool:
+def _is_of(begun: Begun, survey: DiskSurvey, secrets: Secrets) -> bool:
     """Whether it is of a disk of this size that starts with the same bytes: there are the ids of its partition table."""
     header = begun.header
     if (header.disk_size, header.logical_sector_size) != (survey.disk.size, survey.disk.logical_sector_size):
@@ -69,7 +69,7 @@ def _is_of(begun: Begun, survey: DiskSurvey) -> bool:
         content = bytearray(source.pread(first.length, first.start))
         if digest(content) != first.hash and survey.layout.label == "none":
             # A file system without a partition table: what is free there are zeros in the image.
-            for _, allocated in map_disk(survey.disk, source, survey.layout):
+            for _, allocated in map_disk(survey.disk, source, survey.layout, secrets.volume_keys):
                 extents = list(allocated.overlapping(first.start, first.end))
                 read_extents(source, first.start, first.end, extents, memoryview(content))
         return digest(content) == first.hash

@@ -208,6 +208,14 @@ class Machine(Protocol):
         """The same machine, with what opens encrypted images; without it, they raise CredentialError."""
         ...
 
+    def with_unlocked(self, source: ImageSummary | DiskSurvey, partition: int, secret: bytes) -> Self:
+        """The same machine, with what opens the LUKS volumes in a partition of a disk, or of the disk in an image.
+
+        ``secret`` is a passphrase or what a key file holds. Takes seconds. Raises CredentialError when it opens nothing,
+        UsageError when nothing there is locked.
+        """
+        ...
+
     def expect(self, kind: str) -> None:
         """A plan of this kind is going to be started soon: what can be made ready meanwhile is. Costs nothing but time."""
         ...

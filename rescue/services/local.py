@@ -88,7 +88,7 @@ class LocalMachine:
 
     def survey_one(self, name: str) -> DiskSurvey:
         """See Machine."""
-        return survey_disk(resolve(name))
+        return survey_disk(resolve(name), keys=self._secrets.volume_keys)
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """See Machine."""
@@ -132,6 +132,13 @@ class LocalMachine:
         other = copy.copy(self)
         other._secrets = secrets
         return other
+
+    def with_unlocked(self, source: ImageSummary | DiskSurvey, partition: int, secret: bytes) -> Self:
+        """See Machine."""
+        from rescue.services.unlocking import volume_keys
+
+        keys = volume_keys(source, partition, secret, self._secrets)
+        return self.with_secrets(replace(self._secrets, volume_keys=keys))
 
     def plan_backup(self, source: DiskSurvey, store: str, request: BackupRequest) -> Plan:
         """See Machine."""

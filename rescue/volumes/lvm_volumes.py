@@ -1,0 +1,162 @@
+"""The logical volumes of a group as Sources over its physical volumes: linear, striped, and RAID 1 that is in order.
+
+Of all others (thin, snapshots and their origins, caches, other RAID) every extent is kept: what is used of those cannot be told
+from what lies on one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from rescue.errors import UnsupportedError
+from rescue.filesystems.fields import Fields
+from rescue.model.extents import ExtentMap
+from rescue.volumes.lvm_group import Group, LogicalVolume, Segment
+from rescue.volumes.placed import Joined, Mirrored, Placed, Striped, Window, joined
+
+# What does not change where the bytes of a volume are; with any other word it is kept whole.
+_HARMLESS: Final = frozenset({"READ", "WRITE", "VISIBLE", "FIXED_MINOR", "ACTIVATION_SKIP"})
+_ELSEWHERE: Final = "A part of it is on another disk."
+_REASONS: Final = {
+    "thin-pool": "It is a thin pool.",
+    "thin": "It is in a thin pool, which is kept whole.",
+    "cache": "It is cached by another volume.",
+    "writecache": "It is cached by another volume.",
+    "cache-pool": "It is a cache.",
+    "vdo": "It is in a VDO pool, which is kept whole.",
+    "vdo-pool": "It is a VDO pool.",
+    "mirror": "It is a mirror of the old kind.",
+    "snapshot": "It is a snapshot.",
+    "integrity": "It has checksums of its own (dm-integrity).",
+}
+_NEEDED: Final = "Another volume of its group needs it as it is (a snapshot, a cache or a pool)."
+# drivers/md/dm-raid.c, struct dm_raid_superblock
+_RAID_MAGIC: Final = 0x64526D44
+_IN_SYNC: Final = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Logical:
+    """A volume that people see. Without a ``source`` it is kept whole, which ``whole_because`` explains. ``size`` in bytes."""
+
+    name: str
+    size: int
+    source: Placed | None
+    whole_because: str = ""
+
+
+@dataclass(slots=True)
+class Volumes:
+    """The volumes of a group, and the bytes of each physical volume (by its key) that are kept whatever is in them."""
+
+    logical: list[Logical] = field(default_factory=list)
+    whole: dict[str, ExtentMap] = field(default_factory=dict)
+
+
+def logical_volumes(group: Group, members: Mapping[str, Placed]) -> Volumes:
+    """Put the volumes of a group together from the physical volumes that are here, by their keys.
+
+    Raises FormatError when the group leaves a physical volume.
+    """
+    needed = {name for volume in group.volumes.values() for segment in volume.segments for name in segment.names}
+    found = Volumes()
+    mapped: set[str] = set()
+    for volume in group.volumes.values():
+        source: Placed | None = None
+        why = _NEEDED if volume.name in needed else ""
+        if not why:
+            try:
+                source, used = _compose(group, volume, members)
+                mapped |= used
+            except UnsupportedError as error:
+                why = error.message
+        if "VISIBLE" in volume.status:
+            found.logical.append(Logical(volume.name, volume.extents * group.extent_size, source, why))
+        elif source is not None:
+            mapped.discard(volume.name)
+    for key in members:
+        held = (_held(group, volume, key) for volume in group.volumes.values() if volume.name not in mapped)
+        found.whole[key] = joined(held)
+    return found
+
+
+def _compose(group: Group, volume: LogicalVolume, members: Mapping[str, Placed]) -> tuple[Placed, set[str]]:
+    """The volume as a Source, and the names of the volumes whose extents that accounts for. Raises UnsupportedError."""
+    strange = sorted(volume.status - _HARMLESS)
+    if strange:
+        raise UnsupportedError(f"Its state is {', '.join(strange)}.")
+    if not volume.segments:
+        raise UnsupportedError("It has no extents.")
+    types = {segment.type for segment in volume.segments}
+    if types == {"striped"}:
+        return Joined([_striped(group, segment, members) for segment in volume.segments]), {volume.name}
+    if types == {"raid1"} and len(volume.segments) == 1:
+        return _mirrored(group, volume.segments[0], members)
+    type_ = sorted(types - {"striped"})[0]
+    raise UnsupportedError(_REASONS.get(type_, f"This program cannot look into volumes of LVM's type {type_}."))
+
+
+def _striped(group: Group, segment: Segment, members: Mapping[str, Placed]) -> Placed:
+    each, rest = divmod(segment.extents, len(segment.stripes))
+    if rest:
+        raise UnsupportedError("Its stripes are of different lengths.")
+    parts = []
+    for place in segment.stripes:
+        member = group.members.get(place.on)
+        if member is None:
+            raise UnsupportedError("It is stacked upon other volumes.")
+        if place.first + each > member.count:
+            raise UnsupportedError("It leaves its physical volume.")
+        if place.on not in members:
+            raise UnsupportedError(_ELSEWHERE)
+        start = member.start + place.first * group.extent_size
+        parts.append(Window(members[place.on], start, start + each * group.extent_size))
+    if len(parts) == 1:
+        return parts[0]
+    if not segment.stripe_size or parts[0].size % segment.stripe_size:
+        raise UnsupportedError("Its stripes make no sense.")
+    return Striped(parts, segment.stripe_size)
+
+
+def _mirrored(group: Group, segment: Segment, members: Mapping[str, Placed]) -> tuple[Placed, set[str]]:
+    if not segment.members or len(segment.members) % 2:
+        raise UnsupportedError("Its copies make no sense.")
+    copies = []
+    names = set()
+    for meta, data in zip(segment.members[::2], segment.members[1::2], strict=True):
+        parts = [group.volumes.get(name) for name in (meta, data)]
+        sources = []
+        for part in parts:
+            if part is None or part.status - _HARMLESS or {s.type for s in part.segments} != {"striped"}:
+                raise UnsupportedError("Its copies are not in order.")
+            sources.append(Joined([_striped(group, s, members) for s in part.segments]))
+        _require_in_sync(sources[0])
+        if sources[1].size != segment.extents * group.extent_size:
+            raise UnsupportedError("Its copies have different sizes.")
+        copies.append(sources[1])
+        names.add(data)
+    return Mirrored(copies), names
+
+
+def _require_in_sync(meta: Placed) -> None:
+    state = Fields(meta.pread(min(512, meta.size), 0), "dm-raid superblock")
+    in_order = state.u32(0) == _RAID_MAGIC and not state.u64(24) and state.u64(32) == _IN_SYNC and state.u64(40) == _IN_SYNC
+    if not in_order:
+        raise UnsupportedError("Its copies are not (yet) the same.")
+
+
+def _held(group: Group, volume: LogicalVolume, key: str) -> ExtentMap:
+    """The bytes of a physical volume that a logical volume takes."""
+    return ExtentMap(sorted(_held_by_segments(group, volume, key)))
+
+
+def _held_by_segments(group: Group, volume: LogicalVolume, key: str) -> Iterator[tuple[int, int]]:
+    member = group.members[key]
+    for segment in volume.segments:
+        each = -(-segment.extents // max(len(segment.stripes), 1))
+        for place in segment.stripes:
+            if place.on == key:
+                start = member.start + place.first * group.extent_size
+                yield start, start + each * group.extent_size

@@ -1,0 +1,279 @@
+"""What is in the containers of a disk, down to their file systems: LUKS, LVM and RAID 1 in any order, by their own structures.
+
+Whatever is not understood is kept whole, which is always right, and says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from rescue.errors import FormatError, SourceReadError, UnsupportedError
+from rescue.filesystems.maps import used_map
+from rescue.model.extents import ExtentMap
+from rescue.model.volume import Identity, Nested
+from rescue.volumes.luks_content import Decrypted, can_decrypt
+from rescue.volumes.luks_header import LuksHeader, read_luks_header
+from rescue.volumes.lvm_group import Group, parse_group
+from rescue.volumes.lvm_label import read_physical_volume
+from rescue.volumes.lvm_volumes import logical_volumes
+from rescue.volumes.md import RaidMember, read_raid_member
+from rescue.volumes.placed import Mirrored, Placed, Window, joined
+from rescue.volumes.probe import identify_source
+
+LUKS: Final = "crypto_LUKS"
+LVM: Final = "LVM2_member"
+RAID: Final = "linux_raid_member"
+CONTAINERS: Final = frozenset({LUKS, LVM, RAID})
+
+LOCKED: Final = "It is encrypted (LUKS), and its passphrase was not given: what is used inside cannot be told."
+WRONG_KEY: Final = "It is encrypted (LUKS), and the key that was given is not its own."
+_MAX_DEPTH: Final = 8
+_MAX_VOLUMES: Final = 2048
+
+Keys = Mapping[str, bytes]  # volume keys by the UUID of their LUKS volume
+
+
+@dataclass(slots=True)
+class Stacked:
+    """A volume on a disk or in another volume.
+
+    ``used`` are its own bytes that are kept for itself: all that its file system uses; of a container that was opened what is
+    not ``inside`` (headers, metadata), and of one that was not, everything, which ``whole_because`` explains.
+    """
+
+    name: str
+    source: Placed
+    identity: Identity
+    depth: int = 0
+    used: ExtentMap = field(default_factory=ExtentMap)
+    whole_because: str = ""
+    luks: LuksHeader | None = None
+    inside: list[Stacked] = field(default_factory=list)
+
+    def kept(self) -> ExtentMap:
+        """All that is kept for it, as bytes of the disk."""
+        return joined([self.source.down(self.used), *(inner.kept() for inner in self.inside)])
+
+    def keep_whole(self, because: str) -> None:
+        """Keep every byte of it."""
+        self.used, self.whole_because = ExtentMap([(0, self.source.size)]), because
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether it is a LUKS volume that a passphrase would open."""
+        return self.luks is not None and not self.inside and self.whole_because in (LOCKED, WRONG_KEY)
+
+    def walk(self) -> Iterator[Stacked]:
+        """It and everything inside."""
+        yield self
+        for inner in self.inside:
+            yield from inner.walk()
+
+    def nested(self) -> Nested:
+        """The same as a value."""
+        used = self.kept().total if self.inside else self.used.total
+        inside = tuple(inner.nested() for inner in self.inside)
+        return Nested(self.name, self.source.size, self.identity, used, self.whole_because, "", inside)
+
+
+@dataclass(slots=True)
+class _Member:
+    """A physical volume of LVM, met anywhere."""
+
+    volume: Stacked
+    uuid: str
+
+
+def look_into(places: Sequence[tuple[Identity, Placed]], keys: Keys) -> list[Stacked]:
+    """Look into volumes of one disk, of which any may be containers; one answer for each.
+
+    A volume group may be spread over several of them: a logical volume is listed in the one that holds its beginning, and what
+    is kept of it may be in others, too. Raises ProgramError when blkid is missing.
+    """
+    roots = [Stacked("", source, identity) for identity, source in places]
+    _Opening(keys).open(roots)
+    return roots
+
+
+class _Opening:
+    """One walk down. Groups are put together when all that could hold a part of them was opened."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._members: list[_Member] = []
+        self._groups: dict[str, Group] = {}
+        self._copies: list[tuple[Stacked, RaidMember]] = []
+        self._count = 0
+
+    def open(self, volumes: Sequence[Stacked]) -> None:
+        waiting = list(volumes)
+        while waiting:
+            while waiting:
+                waiting += self._look(waiting.pop(0))
+            waiting = self._assemble_copies() or self._assemble_group()
+
+    def _look(self, volume: Stacked) -> list[Stacked]:
+        """Tell what is on one volume; what was found in it is to be looked at, too."""
+        self._count += 1
+        if volume.depth > _MAX_DEPTH or self._count > _MAX_VOLUMES:
+            volume.keep_whole("Too many volumes are in each other.")
+            return []
+        try:
+            match volume.identity.type:
+                case "crypto_LUKS":
+                    return self._luks(volume)
+                case "LVM2_member":
+                    self._physical_volume(volume)
+                case "linux_raid_member":
+                    self._copies.append((volume, read_raid_member(volume.source)))
+                case _:
+                    used = used_map(volume.source, volume.identity, path="", offset=0)
+                    volume.used, volume.whole_because = used.extents, used.whole_because
+        except UnsupportedError as error:
+            volume.keep_whole(error.message)
+        except FormatError as error:
+            volume.keep_whole(f"Its structures make no sense: {error.message}")
+        except SourceReadError as error:
+            volume.keep_whole(f"Its structures cannot be read: {error.message}")
+        return []
+
+    def _inner(self, outer: Stacked, name: str, source: Placed) -> Stacked:
+        inner = Stacked(name, source, Identity(), outer.depth + 1)
+        with suppress(SourceReadError):  # what is unknown is kept whole
+            inner.identity = identify_source(source)
+        outer.inside.append(inner)
+        return inner
+
+    def _luks(self, volume: Stacked) -> list[Stacked]:
+        header = read_luks_header(volume.source)
+        if not can_decrypt(header):
+            raise UnsupportedError(f"It is encrypted by {header.cipher}-{header.mode}, which this program does not know.")
+        volume.luks = header
+        key = self._keys.get(header.uuid)
+        if key is None or not header.digest.fits(key):
+            volume.keep_whole(LOCKED if key is None else WRONG_KEY)
+            return []
+        content = Decrypted(volume.source, header, key)
+        volume.used = ExtentMap([(header.start, header.end)]).complement(volume.source.size)
+        return [self._inner(volume, "", content)]
+
+    def _assemble_copies(self) -> list[Stacked]:
+        """Open the arrays whose members were met. Copies that others have left behind are kept whole."""
+        found = []
+        copies, self._copies = self._copies, []
+        for uuid in dict.fromkeys(member.uuid for _, member in copies):
+            same = [(volume, member) for volume, member in copies if member.uuid == uuid]
+            newest = max(member.events for _, member in same)
+            length = same[0][1].end - same[0][1].start
+            legs: list[tuple[Stacked, RaidMember]] = []
+            for volume, member in same:
+                if member.events != newest or member.end - member.start != length:
+                    volume.keep_whole("It is a copy in a RAID 1 that is older than another one.")
+                else:
+                    legs.append((volume, member))
+                    volume.used = ExtentMap([(member.start, member.end)]).complement(volume.source.size)
+            parts = [Window(volume.source, member.start, member.end) for volume, member in legs]
+            if parts:
+                found.append(self._inner(legs[0][0], "", parts[0] if len(parts) == 1 else Mirrored(parts)))
+        return found
+
+    def _physical_volume(self, volume: Stacked) -> None:
+        read = read_physical_volume(volume.source)
+        for text in read.texts:
+            group = parse_group(text)
+            known = self._groups.get(group.uuid)
+            if known is None or known.seqno < group.seqno:
+                self._groups[group.uuid] = group
+        if not read.texts:
+            volume.keep_whole("It is in no volume group, or only another disk tells in which.")
+        self._members.append(_Member(volume, read.uuid))
+
+    def _assemble_group(self) -> list[Stacked]:
+        """Open one group, one that is complete if there is such; what was left over is kept whole."""
+        here = {member.uuid for member in self._members}
+        waiting = sorted(self._groups.values(), key=lambda g: len({m.uuid for m in g.members.values()} - here))
+        if not waiting:
+            for member in self._members:
+                if not member.volume.whole_because:
+                    member.volume.keep_whole("The newest description of its volume group does not know it.")
+            self._members = []
+            return []
+        group = waiting[0]
+        del self._groups[group.uuid]
+        mine = {m.uuid: key for key, m in group.members.items()}
+        members: dict[str, Stacked] = {}
+        twice: set[str] = set()
+        for member in [m for m in self._members if m.uuid in mine]:
+            self._members.remove(member)
+            twice |= {mine[member.uuid]} & set(members)
+            member.volume.used, member.volume.whole_because = ExtentMap(), ""
+            if mine[member.uuid] in twice:
+                member.volume.keep_whole("There are two copies of this physical volume on the disk.")
+            members[mine[member.uuid]] = member.volume
+        for key in twice:
+            members.pop(key).keep_whole("There are two copies of this physical volume on the disk.")
+        return self._logical(group, members)
+
+    def _logical(self, group: Group, members: dict[str, Stacked]) -> list[Stacked]:
+        try:
+            found = logical_volumes(group, {key: volume.source for key, volume in members.items()})
+        except FormatError as error:
+            for volume in members.values():
+                volume.keep_whole(f"Its volume group makes no sense: {error.message}")
+            return []
+        for key, volume in members.items():
+            member = group.members[key]
+            end = member.start + member.count * group.extent_size
+            if end > volume.source.size:
+                volume.keep_whole("Its volume group is larger than it.")
+            else:
+                around = ExtentMap([(member.start, end)]).complement(volume.source.size)
+                volume.used = volume.used.union(around).union(found.whole[key])
+        opened = []
+        outer = next(iter(members.values()), None)
+        for logical in found.logical:
+            name = f"{group.name}/{logical.name}"
+            if outer is None:
+                break
+            if logical.source is not None:
+                opened.append(self._inner(_home(logical.source, members), name, logical.source))
+            else:
+                outer.inside.append(Stacked(name, _Unread(logical.size), Identity(), whole_because=logical.whole_because))
+        return opened
+
+
+def _home(source: Placed, members: dict[str, Stacked]) -> Stacked:
+    """The physical volume that holds the beginning of a logical one."""
+    first = source.down(ExtentMap([(0, min(source.size, 512))]))
+    for volume in members.values():
+        whole = volume.source.down(ExtentMap([(0, volume.source.size)]))
+        if first.intersection(whole):
+            return volume
+    return next(iter(members.values()))
+
+
+class _Unread:
+    """A volume whose bytes are kept with those of its physical volume, because where they are is not understood."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._size
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Raises SourceReadError."""
+        raise SourceReadError("It cannot be put together here.", offset, length)
+
+    def pread_into(self, buffer: memoryview, offset: int) -> None:
+        """Raises SourceReadError."""
+        raise SourceReadError("It cannot be put together here.", offset, len(buffer))
+
+    def down(self, used: ExtentMap) -> ExtentMap:
+        """Nothing: see above."""
+        return ExtentMap()
