@@ -81,6 +81,11 @@ class Deployment:
         return self._image.manifest.volumes
 
     @property
+    def defects(self) -> tuple[str, ...]:
+        """What is damaged of the image but for its data, as sentences; looked for with ``salvage`` only."""
+        return self._image.defects
+
+    @property
     def same_bytes(self) -> int:
         """How much of the data was on the target already."""
         return self._same.total

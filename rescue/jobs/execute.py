@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias, assert_never
 from rescue.errors import CancelledError, RescueError
 from rescue.jobs.aftermath import aftermath, nothing_done
 from rescue.jobs.edit_words import edited_words, wiped_words
-from rescue.jobs.losses import incomplete, mended_words, unread_words
+from rescue.jobs.losses import defect_words, incomplete, mended_words, unread_words
 from rescue.jobs.reporter import Reporter
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
 from rescue.model.edit import (
@@ -187,7 +187,7 @@ def _done(plan: Plan, facts: Facts) -> str:
             case FitVolumes():
                 said.append("The file systems that changed were checked by their own programs.")
             case WriteTable():
-                said.append(f"{step.image} is restored onto {step.target}.{_already(facts)}")
+                said.append(f"{step.image} is restored onto {step.target}.{_already(facts)}{defect_words(facts)}")
             case CloneTable():
                 said.append(f"{step.source} is cloned onto {step.target}.{_already(facts)}")
             case CompareDisk():

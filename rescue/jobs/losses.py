@@ -39,3 +39,9 @@ def unread_words(facts: Mapping[str, object]) -> str:
     """What to add of an image that is whole as a file, but was made of a disk that could not be read completely."""
     bad = _bytes(facts, "bad_bytes")
     return f" It is incomplete: {human_size(bad)} of the disk could not be read when it was made." if bad else ""
+
+
+def defect_words(facts: Mapping[str, object]) -> str:
+    """What to add of an image that gave what it was asked for though its file is damaged."""
+    defects = facts.get("defects")
+    return f" The image itself is damaged. {' '.join(map(str, defects))} Make a new one." if isinstance(defects, list) else ""

@@ -275,15 +275,18 @@ class EngineSteps:
 
     def _losses(self, target: str) -> Facts:
         """What the image could not give to the target, and whose that is: told by what is on the target now."""
-        if self._deployment is None or not self._deployment.lost:
+        if self._deployment is None:
             return {}
+        facts: Facts = {"defects": list(self._deployment.defects)} if self._deployment.defects else {}
+        if not self._deployment.lost:
+            return facts
         from rescue.engine.damage import damage_of
         from rescue.jobs.salvaging import damage_facts
 
         lost = self._deployment.lost
         with FileSource(target) as source:
             found = damage_of(source, self._deployment.volumes, lost)
-        return damage_facts(found) | {"missing_bytes": lost.total}
+        return facts | damage_facts(found) | {"missing_bytes": lost.total}
 
     def __enter__(self) -> EngineSteps:
         return self

@@ -391,7 +391,7 @@ def bad() -> None:
         newest = max(listed, key=lambda image: image["created"])
         check(newest["bad"] == 0, listed)
         rescue("restore", newest["path"], target(), "--yes", "--json")
-        with mounted(device, "ext4") as folder:
+        with mounted(failing, "ext4") as folder:
             before = digests(folder)
         with mounted(target(), "ext4") as folder:
             check(digests(folder) == before, "other files came back")

@@ -1,0 +1,122 @@
+"""Images whose end or index is damaged or cut off, through the command line: what is whole comes out, what is not is told."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from rescue.images.reader import ImageFile, ImageReader
+from rescue.system.run import run
+from rescue.units import GIB, MIB
+from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.conftest import DISK_SIZE
+from tests.engine.devices.loops import sparse
+
+pytestmark = pytest.mark.engine
+
+
+def _copy(image: Path, folder: Path) -> Path:
+    copy = folder / f"damaged{''.join(image.suffixes)}"
+    run(["cp", "--reflink=auto", str(image), str(copy)])
+    return copy
+
+
+def _flip(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 0x41]))
+
+
+def test_cut_off_in_the_middle(rescue: Rescue, wide_disk: Path, wide_image: Path, tmp_path: Path) -> None:
+    """The first partitions come back whole, the last ones are named as lost, and files are found without the manifest."""
+    cut = _copy(wide_image, tmp_path)
+    os.truncate(cut, int(wide_image.stat().st_size * 0.6))
+    target = sparse(tmp_path / "target.raw", 6 * GIB)
+    before = digest(target)
+    for command in (("restore", cut, target, "--yes"), ("ls", cut), ("extract", cut, "1:/file-0", tmp_path / "out")):
+        refused = rescue(*command)
+        assert refused.code == 4
+        assert "--salvage" in refused.err
+    assert digest(target) == before
+
+    listed = rescue.ok("ls", cut, "--salvage", "--json")
+    assert "Its end is cut off" in listed.err
+    # What is on the last two is lost, but not where they are.
+    filesystems = ["ext4", "ext4", "ext4", "", ""]
+    assert [(v["partition"], v["filesystem"]) for v in json.loads(listed.out)] == list(enumerate(filesystems, 1))
+    assert "file-11" in rescue.ok("ls", cut, "1:/", "--salvage").out
+    rescue.ok("extract", cut, "1:/file-3", tmp_path / "out", "--salvage")
+    expected = run(["debugfs", "-c", "-R", "cat /file-3", f"{wide_disk}?offset={MIB}"], output_limit=4 * MIB).stdout
+    assert (tmp_path / "out" / "file-3").read_bytes() == expected
+
+    result = rescue("restore", cut, target, "--yes", "--salvage", "--json")
+    assert result.code == 4, result
+    verdict = json.loads(result.out)
+    assert "incomplete" in verdict["message"]
+    assert "Partition 5 lacks" in verdict["message"]
+    assert verdict["facts"]["missing_bytes"] > GIB
+    assert verdict["facts"]["read_back"] is True
+    assert "Its end is cut off" in verdict["message"]
+    whole = sparse(tmp_path / "whole.raw", 6 * GIB)
+    rescue.ok("restore", wide_image, whole, "--yes")
+    size = 2 * 1226 * MIB
+    run(["cmp", f"--bytes={size}", str(target), str(whole)])
+    # The second copy of the table is made anew from the first.
+    table = run(["sfdisk", "--json", str(target)])
+    assert json.loads(table.text)["partitiontable"]["partitions"][4]["size"] == 1226 * 2048
+    assert b"backup GPT" not in table.stderr
+    run(["e2fsck", "-f", "-n", f"{target}?offset={MIB}"])
+
+
+@pytest.mark.parametrize("what", ["the very end", "the trailer", "the manifest", "the index", "the index and the end"])
+def test_what_is_there_twice(rescue: Rescue, wide_image: Path, tmp_path: Path, what: str) -> None:
+    """Nothing of the disk is lost: it is restored completely, and said that the image is damaged."""
+    damaged = _copy(wide_image, tmp_path)
+    with ImageReader(wide_image) as reader:
+        segment, manifest, table = reader.manifest.segments[2], reader.trailer.manifest_offset, reader.seek_table_offset
+    if "index" in what:
+        _flip(damaged, segment.offset + segment.length // 2)
+    if "end" in what:
+        os.truncate(damaged, damaged.stat().st_size - 7)
+    if what == "the trailer":
+        _flip(damaged, table - 60)
+    if what == "the manifest":
+        _flip(damaged, manifest + 50)
+    target = sparse(tmp_path / "target.raw", 6 * GIB)
+    refused = rescue("restore", damaged, target, "--yes")
+    assert refused.code == 4
+    result = rescue("restore", damaged, target, "--yes", "--salvage", "--json")
+    assert result.code == 0, result
+    assert "The image itself is damaged." in json.loads(result.out)["message"]
+    whole = sparse(tmp_path / "whole.raw", 6 * GIB)
+    rescue.ok("restore", wide_image, whole, "--yes")
+    assert digest(target) == digest(whole)
+
+
+def test_an_encrypted_image_and_its_child(rescue: Rescue, disk: Path, dest: Path, tmp_path: Path) -> None:
+    """The ends of both are cut off: all that is needed is found with the passphrase."""
+    secret = tmp_path / "secret"
+    secret.write_text("correct horse battery")
+    opening = ("--passphrase-file", secret)
+    rescue.ok("backup", disk, dest, "--name", "one", "--encrypt", "--no-verify", *opening)
+    changed = tmp_path / "changed.raw"
+    run(["cp", "--reflink=auto", str(disk), str(changed)])
+    with changed.open("r+b") as file:
+        file.seek(200 * MIB)
+        file.write(os.urandom(MIB))
+    rescue.ok("backup", changed, dest, "--name", "two", "--encrypt", "--no-verify", *opening)
+    whole = sparse(tmp_path / "whole.raw", DISK_SIZE)
+    rescue.ok("restore", dest / "two.rimg", whole, "--yes", *opening)
+    with ImageFile(dest / "two.rimg") as file:
+        manifest = file.trailer.manifest_offset
+    os.truncate(dest / "two.rimg", manifest)
+    target = sparse(tmp_path / "target.raw", DISK_SIZE)
+    assert rescue("restore", dest / "two.rimg", target, "--yes", "--salvage").code == 5
+    result = rescue("restore", dest / "two.rimg", target, "--yes", "--salvage", *opening)
+    assert result.code == 0, result
+    assert digest(target) == digest(whole)
