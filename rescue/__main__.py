@@ -1,5 +1,5 @@
 """``python -m rescue``."""
 
-from rescue.cli.main import main
+from rescue.cli.entry import main
 
 raise SystemExit(main())

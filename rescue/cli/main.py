@@ -27,9 +27,6 @@ _COMMANDS: Final = {
     "prune": "prune", "consolidate": "consolidate", "wipe": "wipe", "partition": "partition", "clone": "clone",
 }  # fmt: skip
 
-_HEAVY: Final = ("backup", "restore", "verify", "clone")  # what begins with much work, in a process that takes time to load
-
-
 def build_parser(only: str = "") -> argparse.ArgumentParser:
     """The parser of all commands, or of one."""
     parser = argparse.ArgumentParser(
@@ -72,10 +69,7 @@ def main(argv: Sequence[str] | None = None, machine: Callable[[], Machine] = Loc
         command = getattr(arguments, "command", None)
         if command is None:
             return _interface(machine)
-        here = machine()
-        if (kind := _named(argv)) in _HEAVY and not arguments.dry_run:
-            here.expect(kind)
-        code: int = command(arguments, Context(here, sys.stdin, sys.stdout, sys.stderr))
+        code: int = command(arguments, Context(machine(), sys.stdin, sys.stdout, sys.stderr))
         sys.stdout.flush()
     except RescueError as error:
         return say_error(error)

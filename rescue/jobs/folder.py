@@ -17,7 +17,6 @@ PLAN: Final = "plan.json"
 JOURNAL: Final = "events.jsonl"
 LOCK: Final = "lock"  # held by the job's process as long as it lives
 PROCESS: Final = "process.json"
-LOG: Final = "worker.log"
 
 
 def jobs_root(environment: Mapping[str, str], uid: int) -> Path:

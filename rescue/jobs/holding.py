@@ -21,7 +21,8 @@ from rescue.errors import CredentialError, DamagedError, ProgramError, RefusedEr
 from rescue.images.secrets import Secrets
 from rescue.jobs.hold import HoldAnswer, HoldRequest
 from rescue.jobs.job import start_time
-from rescue.jobs.secrets import SECRET_VARIABLES, send
+from rescue.jobs.secrets import send
+from rescue.jobs.spawn import SECRET_VARIABLES
 from rescue.system.run import run
 
 _END_SECONDS: Final = 60.0

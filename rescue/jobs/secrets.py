@@ -11,8 +11,6 @@ from rescue.errors import CredentialError, UsageError
 from rescue.images.secrets import Secrets, passphrase_bytes
 from rescue.units import KIB
 
-SECRET_VARIABLES: Final = frozenset({"RESCUE_PASSPHRASE"})  # of the environment: not handed on
-
 # A pipe takes 64 KiB without a reader (pipe(7)): enough for the keys of two hundred encrypted volumes.
 _LIMIT: Final = 32 * KIB
 

@@ -13,8 +13,10 @@ from typing import Final
 
 import rescue
 from rescue.errors import RescueError
-from rescue.jobs.folder import LOG
-from rescue.jobs.secrets import SECRET_VARIABLES
+
+# This module is loaded first of all, and needs little of the rest.
+LOG: Final = "worker.log"
+SECRET_VARIABLES: Final = frozenset({"RESCUE_PASSPHRASE"})  # of the environment: not handed on
 
 # Frames are megabytes that come and go: without this, glibc gives each back to the kernel, and half of the system time
 # of a backup goes into clearing pages that are asked for again at once.

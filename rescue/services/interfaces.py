@@ -216,10 +216,6 @@ class Machine(Protocol):
         """
         ...
 
-    def expect(self, kind: str) -> None:
-        """A plan of this kind is going to be started soon: what can be made ready meanwhile is. Costs nothing but time."""
-        ...
-
     def start(self, plan: Plan) -> Job:
         """Run the plan in a process of its own, which outlives this one; it is given the secrets."""
         ...

@@ -36,7 +36,7 @@ from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.clone import plan_clone, refuse_clone
 from rescue.planning.consolidate import plan_consolidate
 from rescue.planning.export import FileFacts, plan_export
-from rescue.planning.fitting import FitChoice, FitSource, fit_source_of, may_shrink, needs_fit, plan_fit
+from rescue.planning.fitting import FitChoice, FitSource, fit_mode, fit_source_of, may_shrink, needs_fit, plan_fit
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.prune import StoreState, plan_prune
 from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
@@ -45,6 +45,7 @@ from rescue.planning.retention import PruneRequest
 from rescue.planning.verify import plan_verify, plan_verify_store
 from rescue.planning.wipe import WipeRequest, plan_wipe
 from rescue.planning.words import disk_words
+from rescue.planning.writable import target_sectors
 from rescue.services.begun import interrupted
 from rescue.services.interfaces import FileBrowser, Job
 from rescue.services.library import list_images
@@ -65,11 +66,12 @@ _SURVEY_SECONDS: Final = 30.0  # a dying disk may answer after minutes; the othe
 class LocalMachine:
     """The Machine that every face gets outside of tests."""
 
-    def __init__(self, jobs: Path | None = None, secrets: Secrets = NO_SECRETS) -> None:
+    def __init__(self, jobs: Path | None = None, secrets: Secrets = NO_SECRETS, standby: Standby | None = None) -> None:
+        """``standby`` is for the first job."""
         self._secrets = secrets
         self._jobs = jobs or jobs_root(os.environ, os.geteuid())
         self._kernel = Kernel()
-        self._standby: Standby | None = None
+        self._standby = standby
 
     def survey(self) -> list[DiskSurvey]:
         """See Machine. Disks are read in parallel; one that does not answer is shown as unreadable."""
@@ -164,20 +166,25 @@ class LocalMachine:
         """See Machine."""
         summary = self._with_damage(self.image(image, salvage=request.salvage), salvage=request.salvage)
         protected = self._protected_with(target, local_path(image))
-        fits = summary.disk is not None and needs_fit(summary.disk.size, target.disk.size, request.fit, request.wishes)
-        is_asked = request.wishes.changes or request.fit in ("auto", "keep")
-        if summary.disk is None or not fits or (request.salvage and not is_asked):
+        is_asked = request.wishes.changes or bool(request.wishes.table) or request.fit in ("auto", "keep")
+        if summary.disk is None or summary.layout is None or (request.salvage and not is_asked):
+            return plan_restore(summary, protected, request)
+        sizes, own = (summary.disk.size, target.disk.size), summary.layout.sector_size
+        sector_size = target_sectors(target.disk, own, request.wishes.sector_size)
+        if sector_size == own and not needs_fit(*sizes, request.fit, request.wishes, summary.layout.label):
             return plan_restore(summary, protected, request)
         if request.salvage:
             raise RefusedError(_SALVAGED, _SALVAGED_HINT)
-        from rescue.services.fitting import checked_overlay, image_minimums
+        source = fit_source_of(summary)
+        from rescue.services.fitting import checked_overlay, image_minimums, image_sectors
 
         folder = checked_overlay(request.wishes.overlay, target.disk, self._kernel)
         with open_chain(local_path(image), self._secrets) as chain:
-            smaller = may_shrink(summary.disk.size, target.disk.size, request.wishes)
-            minimums = image_minimums(chain, folder) if smaller else {}
-        choice = FitChoice("restore", request.fit or "auto", minimums, request.verify, request.delta, request.wishes)
-        return plan_fit(fit_source_of(summary), protected, choice)
+            minimums = image_minimums(chain, folder) if may_shrink(*sizes, request.wishes) else {}
+            sectors = image_sectors(chain, sector_size) if sector_size != own else None
+        mode = fit_mode(*sizes, request.fit, request.wishes)
+        choice = FitChoice("restore", mode, minimums, request.verify, request.delta, request.wishes, sectors)
+        return plan_fit(source, protected, choice)
 
     def plan_clone(self, source: DiskSurvey, target: DiskSurvey, request: CloneRequest) -> Plan:
         """See Machine."""
@@ -186,15 +193,19 @@ class LocalMachine:
             devices, files = stands_on(self._kernel, target.disk.path)
             below = (*(f"/dev/{name}" for name in devices), *files)
         protected = self._protected_with(target, source.disk.path)
-        if not needs_fit(source.disk.size, target.disk.size, request.fit, request.wishes):
+        sizes, own = (source.disk.size, target.disk.size), source.layout.sector_size
+        sector_size = target_sectors(target.disk, own, request.wishes.sector_size)
+        fits = sector_size != own or needs_fit(*sizes, request.fit, request.wishes, source.layout.label)
+        if source.unreadable or not fits:
             return plan_clone(source, protected, request, stands_on=below)
         refuse_clone(source, protected, below)
-        from rescue.services.fitting import checked_overlay, disk_minimums
+        from rescue.services.fitting import checked_overlay, disk_minimums, disk_sectors
 
         folder = checked_overlay(request.wishes.overlay, target.disk, self._kernel, source.disk)
-        smaller = may_shrink(source.disk.size, target.disk.size, request.wishes)
-        minimums = disk_minimums(source, folder) if smaller else {}
-        choice = FitChoice("clone", request.fit or "auto", minimums, request.verify, request.delta, request.wishes)
+        minimums = disk_minimums(source, folder) if may_shrink(*sizes, request.wishes) else {}
+        sectors = disk_sectors(source, sector_size) if sector_size != own else None
+        mode = fit_mode(*sizes, request.fit, request.wishes)
+        choice = FitChoice("clone", mode, minimums, request.verify, request.delta, request.wishes, sectors)
         layout, disk = source.layout, source.disk
         wanted = FitSource("", disk_words(disk), disk, layout, source.volumes, source.used_bytes)
         return plan_fit(wanted, protected, choice)
@@ -314,10 +325,6 @@ class LocalMachine:
         from rescue.services.files import plan_from_files
 
         return plan_from_files(source, partition, request, self._kernel, self._secrets)
-
-    def expect(self, kind: str) -> None:
-        """See Machine."""
-        self._standby = Standby(kind)
 
     def start(self, plan: Plan) -> Job:
         """See Machine."""

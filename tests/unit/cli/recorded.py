@@ -83,7 +83,6 @@ class RecordedMachine:
         self.events: list[Event] = events or [Finished("succeeded", 0, "It is done.")]
         self.on_cancel: list[Event] = on_cancel or []
         self.started: list[RecordedJob] = []
-        self.expected: list[str] = []
         self.store = StoreFacts("/mnt/usb", 500 * GIB)
         self.state = StoreState("/mnt/usb", (), ())
 
@@ -192,10 +191,6 @@ class RecordedMachine:
     def with_secrets(self, secrets: Secrets) -> Self:
         """See Machine."""
         return self
-
-    def expect(self, kind: str) -> None:
-        """See Machine."""
-        self.expected.append(kind)
 
     def with_unlocked(self, source: ImageSummary | DiskSurvey, partition: int, secret: bytes) -> Self:
         """See Machine."""

@@ -276,11 +276,3 @@ def test_a_bug_is_a_sentence_and_a_file(
 
 def _survey_of(path: Path) -> DiskSurvey:
     return blank_file(str(path), LAPTOP.size)
-
-
-def test_a_process_for_the_job_is_asked_for_while_it_is_planned(machine: RecordedMachine) -> None:
-    rescue(machine, "verify", "x.img.zst")
-    assert machine.expected == ["verify"]
-    rescue(machine, "verify", "x.img.zst", "--dry-run")
-    rescue(machine, "info", "x.img.zst")
-    assert machine.expected == ["verify"]

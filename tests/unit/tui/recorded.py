@@ -394,10 +394,6 @@ class RecordedMachine:
         self.given.append(secrets)
         return replace(self, secrets=secrets)
 
-    def expect(self, kind: str) -> None:
-        """See Machine."""
-        raise AssertionError(kind)
-
     def with_unlocked(self, source: ImageSummary | DiskSurvey, partition: int, secret: bytes) -> Self:
         """See Machine."""
         return self
