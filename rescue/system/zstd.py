@@ -17,7 +17,7 @@ import zstandard
 
 from rescue.units import KIB
 
-_PIECE: Final = 256 * KIB  # of content, about
+_PIECE: Final = 512 * KIB  # of content, about
 _LEAST_INPUT: Final = 4 * KIB
 # 1.5.4 overlooks some flipped bits that do not change the content, and a later zstd refuses such a frame: a check must find them.
 _OLDEST: Final = 1_05_07
