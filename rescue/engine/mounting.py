@@ -9,24 +9,25 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from rescue.engine.checkers import CHECKED, check
+from rescue.engine.checkers import check
 from rescue.engine.exports import Export, exported
-from rescue.engine.overlay import SourceBlocks
 from rescue.engine.sampling import NOT_IN_IMAGE, Limits, Sample, read_again, read_sample
+from rescue.engine.to_prove import Opened, ToProve, file_systems
 from rescue.errors import DamagedError, ProgramError, RescueError, SourceReadError, UnsupportedError
 from rescue.filesystems.maps import used_map
 from rescue.images.chain import Chain
 from rescue.images.format import RowKind
 from rescue.images.view import ImageView
+from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken, Message
-from rescue.model.source import SliceSource, Source
-from rescue.model.volume import Volume
+from rescue.model.source import Source
+from rescue.model.text import shown
 from rescue.system.mounts import in_private_mounts, mounted
 from rescue.system.run import run
 from rescue.units import MIB, human_size
@@ -35,6 +36,7 @@ from rescue.units import MIB, human_size
 CHECK_SECONDS: Final = 90.0
 SAMPLE: Final = Limits(seconds=12.0, bytes=256 * MIB)
 _MAP_SECONDS: Final = 20.0
+_NO_KEYS: Final[Mapping[str, bytes]] = {}
 
 
 class Driver(NamedTuple):
@@ -67,6 +69,7 @@ class VolumeProof:
     bytes_read: int = 0
     problem: str = ""
     warnings: tuple[str, ...] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class MountProof:
     @property
     def problems(self) -> tuple[str, ...]:
         """Sentences for people, by partition."""
-        return tuple(f"{_name(v.partition)}: {v.problem}" for v in self.volumes if v.problem)
+        return tuple(f"{v.name}: {v.problem}" for v in self.volumes if v.problem)
 
 
 @dataclass(slots=True)
@@ -103,33 +106,38 @@ def prove_mounts(
     chain: Chain,
     *,
     source: Source | None = None,
+    keys: Mapping[str, bytes] = _NO_KEYS,
     token: CancelToken,
     progress: Callable[[int, int], None],
     notify: Callable[[Message], None],
 ) -> MountProof:
     """Open every file system of the image over a throw-away overlay, check it, mount it, read a sample of its files.
 
+    Those inside of containers, too: ``keys`` are the volume keys of encrypted ones, by UUID.
+
     ``source`` is the disk that was imaged, unchanged since: what is wrong there too is a warning. Without root the checks
     are run and nothing is mounted. ``progress`` is told bytes of the volumes, ``notify`` every warning. Raises DamagedError
     with what is wrong of which partition and file, when something is; CancelledError, RescueError.
     """
-    volumes = [volume for volume in chain.manifest.volumes if volume.identity.type in CHECKED]
-    total = sum(volume.used_bytes for volume in volumes)
+    view = ImageView(chain)
+    volumes, locked = file_systems(view, chain.manifest.volumes, keys)
+    for name, warning in locked:
+        notify(Message("warning", f"{name}: {warning}"))
+    total = sum(volume.used_bytes or volume.size for volume in volumes)
 
     def prove() -> MountProof:
-        view = ImageView(chain)
         done = 0
         proofs = []
         progress(0, total)
-        with exported(view) as export:
-            for volume in volumes:
-                token.check()
+        for volume in volumes:
+            token.check()
+            with exported(volume.opened.blocks) as export:
                 proof = _Prover(chain, view, export, volume, source, token).prove()
-                for warning in proof.warnings:
-                    notify(Message("warning", f"{_name(volume.partition)}: {warning}"))
-                proofs.append(proof)
-                done += volume.used_bytes
-                progress(done, total)
+            for warning in proof.warnings:
+                notify(Message("warning", f"{shown(volume.name)}: {warning}"))
+            proofs.append(proof)
+            done += volume.used_bytes or volume.size
+            progress(done, total)
         return MountProof(tuple(proofs))
 
     proof = in_private_mounts(prove) if os.geteuid() == 0 else prove()
@@ -145,7 +153,7 @@ class _Prover:
     """The proof of one volume."""
 
     def __init__(
-        self, chain: Chain, view: ImageView, export: Export, volume: Volume, source: Source | None, token: CancelToken
+        self, chain: Chain, view: ImageView, export: Export, volume: ToProve, source: Source | None, token: CancelToken
     ) -> None:
         self._chain = chain
         self._view = view
@@ -157,7 +165,7 @@ class _Prover:
 
     def prove(self) -> VolumeProof:
         volume = self._volume
-        with self._opened(self._export) as path:
+        with self._opened(self._export, volume.opened) as path:
             missing = "" if volume.whole_because else self._missing(path)
             found = self._examine(path)
         problems = [missing] if missing else []
@@ -173,17 +181,16 @@ class _Prover:
             problems.append(error.message)
         return VolumeProof(
             volume.partition, volume.identity.type, found.checked, found.mounted, found.sample.files_read,
-            found.sample.bytes_read, " ".join(problems), tuple(warnings),
+            found.sample.bytes_read, " ".join(problems), tuple(warnings), shown(volume.name),
         )  # fmt: skip
 
     @contextmanager
-    def _opened(self, export: Export) -> Iterator[str]:
+    def _opened(self, export: Export, place: Opened) -> Iterator[str]:
         """The volume over an overlay of its own: a block device, or a file where there is no right to one."""
-        volume = self._volume
         with ExitStack() as stack:
-            socket = stack.enter_context(export.overlay(volume.start, volume.end))
+            socket = stack.enter_context(export.overlay(place.start, place.end))
             if self._root:
-                yield stack.enter_context(export.as_device(socket, volume.size))
+                yield stack.enter_context(export.as_device(socket, place.end - place.start))
             else:
                 yield str(stack.enter_context(export.as_file(socket)))
 
@@ -202,17 +209,22 @@ class _Prover:
     def _missing(self, path: str) -> str:
         """The first bytes that the stored file system itself calls used and that are not in the image, as a sentence."""
         volume = self._volume
-        used = used_map(SliceSource(self._view, volume.start, volume.end), volume.identity, path=path, offset=0)
+        used = used_map(volume.source, volume.identity, path=path, offset=0)
         if used.whole_because:
             return f"The file system cannot be read in the image. {used.whole_because}"
-        if used.extents.total != volume.used_bytes:
+        if volume.used_bytes is not None and used.extents.total != volume.used_bytes:
             kept = human_size(volume.used_bytes)
             return f"{human_size(used.extents.total)} of it are in use, and {kept} were backed up: it changed meanwhile."
+        needed = volume.down(used.extents)
+        first = next(iter(needed), None)
         deadline = time.monotonic() + _MAP_SECONDS
-        for held in self._view.extents(volume.start, volume.end):
+        for held in self._view.extents(first.start, needed.end) if first else ():
             if held.kind == RowKind.HOLE:
-                for lost in used.extents.overlapping(held.start - volume.start, held.end - volume.start):
-                    return f"Its bytes {lost.start} to {lost.end} are in use and not in the image."
+                for lost in needed.overlapping(held.start, held.end):
+                    if volume.stacked:
+                        return f"Bytes {lost.start} to {lost.end} of the disk are in use by it and not in the image."
+                    start = volume.volume.start
+                    return f"Its bytes {lost.start - start} to {lost.end - start} are in use and not in the image."
             if time.monotonic() > deadline:
                 break
         return ""
@@ -253,10 +265,10 @@ class _Prover:
             found.problems[_Act("read", file)] = f"{file}: {text}"
 
     def _is_kept(self, start: int, end: int) -> bool:
-        low, high = self._volume.start + start, self._volume.start + end
-        if high > self._volume.end:
+        if end > self._volume.size:
             return False
-        return all(held.kind != RowKind.HOLE for held in self._view.extents(low, high))
+        places = self._volume.down(ExtentMap([(start, end)]))
+        return all(held.kind != RowKind.HOLE for place in places for held in self._view.extents(*place))
 
     def _is_bad(self, error: RescueError) -> bool:
         """Whether it is about ranges that the source could not give when the image was made."""
@@ -275,7 +287,10 @@ class _Prover:
             excuses |= dict.fromkeys((act for act in found.problems if not found.problems[act].endswith(NOT_IN_IMAGE)), why)
         left = [act for act in found.problems if act not in excuses]
         if left and self._source is not None:
-            with exported(SourceBlocks(self._source)) as export, self._opened(export) as path:
+            place = self._volume.on(self._source, self._chain.manifest.volumes)
+            if place is None:
+                return excuses
+            with exported(place.blocks) as export, self._opened(export, place) as path:
                 excuses |= dict.fromkeys(self._same_on_source(path, left), "It is the same on the disk.")
         return excuses
 
@@ -293,7 +308,3 @@ class _Prover:
         except (ProgramError, UnsupportedError):
             same += [act for act in acts if act.kind != "check"]
         return same
-
-
-def _name(partition: int) -> str:
-    return f"Partition {partition}" if partition else "The file system"

@@ -243,7 +243,10 @@ class EngineSteps:
         image = self._not_made.get(step.image, step.image)
         with _recorded(image, "mounts"), Chain(image, self._secrets) as chain, ExitStack() as stack:
             source = stack.enter_context(FileSource(step.source.path)) if step.source else None
-            proof = prove_mounts(chain, source=source, token=token, progress=reporter.progress, notify=reporter.message)
+            proof = prove_mounts(
+                chain, source=source, keys=self._secrets.volume_keys,
+                token=token, progress=reporter.progress, notify=reporter.message,
+            )  # fmt: skip
         return {
             "image": image,
             "checked_volumes": sum(volume.checked for volume in proof.volumes),

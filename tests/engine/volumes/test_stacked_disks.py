@@ -1,0 +1,177 @@
+"""Disks with LUKS and LVM on them: imaged by what is used in them, restored onto other content, as good as before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rescue.system.run import run
+from rescue.units import MIB
+from tests.engine.cli.command import Rescue, digest
+from tests.engine.devices.loops import sparse
+from tests.engine.volumes.stacks import (
+    MARK,
+    PASSPHRASE,
+    Ext4,
+    Group,
+    encrypted,
+    ext4,
+    gpt_disk,
+    group,
+    noise,
+    part_of,
+    require_ext4,
+)
+
+pytestmark = pytest.mark.engine
+
+_VOLUMES = (
+    ("root", "-L", "48M", "%0"),
+    ("swap", "-L", "16M", "%0"),
+    ("root", "extend", "-L", "+16M", "%0"),  # behind the swap space: a second segment
+    ("striped", "-L", "64M", "-i", "2", "-I", "64k"),
+)
+
+
+class Stack:
+    """An unencrypted group over two partitions, with a plain one in front."""
+
+    def __init__(self, folder: Path) -> None:
+        pvs = [sparse(folder / "pv0", 160 * MIB), sparse(folder / "pv1", 96 * MIB)]
+        for pv in pvs:
+            noise(pv, pv.stat().st_size)
+            with pv.open("r+b") as file:
+                file.write(bytes(MIB))
+        self.group: Group = group(folder, "vg0", pvs, _VOLUMES)
+        self.plain = ext4(folder, "plain", 32 * MIB, 3)
+        self.content: dict[str, Ext4] = {
+            "root": ext4(folder, "root", 64 * MIB, 20),
+            "striped": ext4(folder, "striped", 64 * MIB, 12),
+        }
+        for name, made in self.content.items():
+            self.group.write(name, made.file)
+        swap = noise(folder / "swap", 16 * MIB)
+        run(["mkswap", "-q", str(swap)], ok=(0,))
+        self.group.write("swap", swap)
+        self.disk = folder / "disk.raw"
+        self.parts = gpt_disk(self.disk, self.plain.file, *pvs)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """Nobody writes to it."""
+    return Stack(tmp_path_factory.mktemp("stack"))
+
+
+def test_lvm_is_imaged_by_what_is_used(stack: Stack, tmp_path: Path) -> None:
+    """Two segments, stripes over two partitions, swap; what is free in the volumes and in the group is not in the image."""
+    rescue = Rescue(tmp_path / "jobs")
+    (told,) = json.loads(rescue.ok("disks", "--json", stack.disk).out)
+    first, second = told["volumes"][1:]
+    assert {inner["name"]: (inner["type"], inner["whole_because"]) for inner in first["inside"]} == {
+        "vg0/root": ("ext4", ""), "vg0/swap": ("swap", ""), "vg0/striped": ("ext4", ""),
+    }  # fmt: skip
+    assert second["inside"] == []
+    assert first["whole_because"] == second["whole_because"] == ""
+    assert "LVM vg0 → root (ext4, " in rescue.ok("disks", stack.disk).out
+
+    before = digest(stack.disk)
+    done = rescue.ok("backup", stack.disk, tmp_path, "--name", "stack", "--json")
+    facts = json.loads(done.out)["facts"]
+    assert digest(stack.disk) == before
+    assert facts["used_bytes"] < 72 * MIB
+    # All three are checked, and as root mounted.
+    assert facts["checked_volumes"] == 3
+    target = noise(tmp_path / "target.raw", stack.disk.stat().st_size)
+    rescue.ok("restore", tmp_path / "stack.img.zst", target, "--yes")
+    pvs = [part_of(target, place, tmp_path / f"pv{number}") for number, place in enumerate(stack.parts[1:])]
+    for name, made in stack.content.items():
+        require_ext4(stack.group.read(name, tmp_path / name, pvs), made, tmp_path)
+    assert (
+        run(["blkid", "-p", "-o", "value", "-s", "TYPE", str(stack.group.read("swap", tmp_path / "swap", pvs))]).text == "swap\n"
+    )
+    require_ext4(part_of(target, stack.parts[0], tmp_path / "plain"), stack.plain, tmp_path)
+
+
+class Locked:
+    """LUKS2 with LVM and an ext4 in it."""
+
+    def __init__(self, folder: Path) -> None:
+        pv = sparse(folder / "pv", 160 * MIB)
+        self.group = group(folder, "vault", [pv], [("home", "-L", "128M"), ("swap", "-L", "8M")])
+        self.home = ext4(folder, "home", 128 * MIB, 30)
+        self.group.write("home", self.home.file)
+        self.luks = encrypted(folder, pv, "luks", "--sector-size", "4096")
+        self.disk = folder / "disk.raw"
+        self.parts = gpt_disk(self.disk, self.luks)
+        self.passphrase = folder / "passphrase"
+        self.passphrase.write_bytes(PASSPHRASE + b"\n")
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Locked:
+    """Nobody writes to it."""
+    return Locked(tmp_path_factory.mktemp("locked"))
+
+
+def _decrypted(luks: Path, to: Path, folder: Path) -> Path:
+    """What is in a LUKS volume, decrypted by cryptsetup."""
+    header = folder / "header"
+    command = ["cryptsetup", "reencrypt", "--decrypt", "--batch-mode", "--force-offline-reencrypt", "--header", str(header)]
+    copy = to.with_suffix(".luks")
+    copy.write_bytes(luks.read_bytes())
+    run([*command, "--key-file", "-", str(copy)], stdin=PASSPHRASE, timeout=300)
+    return copy.rename(to)
+
+
+def test_encrypted_disk_stays_encrypted(locked: Locked, tmp_path: Path) -> None:
+    """With the passphrase its image is as large as what is used, holds nothing in clear, and opens as before."""
+    rescue = Rescue(tmp_path / "jobs")
+    done = rescue.ok(
+        "backup", locked.disk, tmp_path, "--name", "locked", "--unlock", f"1={locked.passphrase}", "--json", "--level", "1"
+    )
+    facts = json.loads(done.out)["facts"]
+    image = tmp_path / "locked.img.zst"
+    # 30 MiB of files, 8 MiB of journal and inodes, LVM's own, and 16 MiB before and behind that cryptsetup needed.
+    assert facts["used_bytes"] < 100 * MIB
+    assert facts["checked_volumes"] == 1
+    assert image.stat().st_size < 100 * MIB
+    clear = run(["zstd", "-dcq", str(image)], output_limit=1 << 30).stdout
+    assert MARK not in clear
+    assert b"file-1" not in clear
+    assert PASSPHRASE not in clear
+    for file in (tmp_path / "jobs").rglob("*"):
+        assert not file.is_file() or PASSPHRASE not in file.read_bytes()
+
+    target = noise(tmp_path / "target.raw", locked.disk.stat().st_size)
+    rescue.ok("restore", image, target, "--yes")
+    luks = part_of(target, locked.parts[0], tmp_path / "restored.luks")
+    pv = _decrypted(luks, tmp_path / "restored.pv", tmp_path)
+    require_ext4(locked.group.read("home", tmp_path / "home", [pv]), locked.home, tmp_path)
+
+
+def test_without_the_passphrase_it_is_whole(locked: Locked, tmp_path: Path) -> None:
+    """And it says so, before and in the image."""
+    rescue = Rescue(tmp_path / "jobs")
+    told = rescue.ok("backup", locked.disk, tmp_path, "--name", "whole", "--dry-run").out
+    assert "passphrase was not given" in told
+    facts = json.loads(rescue.ok("backup", locked.disk, tmp_path, "--name", "whole", "--level", "1", "--json").out)["facts"]
+    assert facts["used_bytes"] >= locked.luks.stat().st_size
+    (volume,) = json.loads(rescue.ok("info", tmp_path / "whole.img.zst", "--json").out)["content"]["volumes"]
+    assert "passphrase was not given" in volume["whole_because"]
+
+
+def test_a_wrong_passphrase_is_told(locked: Locked, tmp_path: Path) -> None:
+    """Exit code 5, nothing is written."""
+    wrong = tmp_path / "wrong"
+    wrong.write_text("incorrect horse")
+    result = Rescue(tmp_path / "jobs")("backup", locked.disk, tmp_path, "--unlock", f"1={wrong}")
+    assert result.code == 5
+    assert "does not open" in result.err
+    assert not list(tmp_path.glob("*.zst*"))
+    nobody = Rescue(tmp_path / "jobs")("backup", locked.disk, tmp_path, "--unlock", "1")
+    assert nobody.code == 5
+    nothing = Rescue(tmp_path / "jobs")("backup", locked.disk, tmp_path, "--unlock", f"2={wrong}")
+    assert nothing.code == 2
