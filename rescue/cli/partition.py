@@ -16,6 +16,7 @@ from rescue.planning.words import disk_words
 
 _OPERATIONS = """operations, each one argument, done in this order:
   table gpt|dos
+  convert gpt|mbr
   create [start=SIZE] [size=SIZE|max] [type=TYPE] [name=NAME] [fs=FS] [label=LABEL]
   delete N
   resize N size=SIZE|max

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import Literal
 
 from rescue.cli.layout_text import layout_text
 from rescue.cli.review import plan_text
@@ -31,6 +32,19 @@ def add_wishes(parser: argparse.ArgumentParser) -> None:
         "--order", metavar="N,N…", type=_order, default=(), help="how the partitions that are kept follow each other"
     )
     parser.add_argument(
+        "--table",
+        choices=("gpt", "mbr"),
+        default="",
+        help="make the partition table one of this kind (default: it keeps its own)",
+    )
+    parser.add_argument(
+        "--sector-size",
+        type=int,
+        choices=(512, 4096),
+        default=0,
+        help="write for a disk with sectors of so many bytes, where TARGET is a file (default: those of the source)",
+    )
+    parser.add_argument(
         "--overlay",
         metavar="DIR",
         default="",
@@ -42,7 +56,8 @@ def wishes_of(arguments: argparse.Namespace) -> FitWishes:
     """What was asked for."""
     left_out = (FitWish(number, "leave-out") for number in arguments.left_out)
     overlay = os.path.abspath(arguments.overlay) if arguments.overlay else ""
-    return FitWishes((*arguments.sizes, *left_out), arguments.order, overlay)
+    table: Literal["", "gpt", "dos"] = "dos" if arguments.table == "mbr" else arguments.table
+    return FitWishes((*arguments.sizes, *left_out), arguments.order, overlay, arguments.sector_size, table)
 
 
 def fitted_text(plan: Plan) -> list[str]:

@@ -1,6 +1,6 @@
-"""An exFAT file system made anew in another size: the same boot code, names, attributes and times, entry by entry.
+"""An exFAT file system made anew in another size or for other sectors: the same names, attributes and times, entry by entry.
 
-The clusters keep their size. Files lie in one piece afterwards.
+The clusters keep their size, as long as it is not below that of a sector. Files lie in one piece afterwards.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ _MOST: Final = 0xFFFFFFF5
 _BOOT_SECTORS: Final = 12
 _TABLE_START: Final = 24  # sectors: two boot regions
 _END: Final = 0xFFFFFFFF
+_LEAST_SECTOR: Final = 512
+_PARAMETERS: Final = 9  # the number of the sector of OEM parameters, behind eight extended boot sectors
+_EXTENDED_SIGNATURE: Final = b"\x00\x00\x55\xaa"
 
 
 class _Layout(NamedTuple):
@@ -49,10 +52,13 @@ class _Layout(NamedTuple):
         return self.heap_start + (cluster - _FIRST) * self.cluster_size
 
 
-def smallest(volume: Source) -> int:
-    """The size in bytes of the smallest exFAT file system that holds all of it. Raises DamagedError, FormatError."""
+def smallest(volume: Source, sector: int = 0) -> int:
+    """The size in bytes of the smallest exFAT file system that holds all of it; its own where none is smaller.
+
+    ``sector``: the bytes of a sector, 0 for those that it has. Raises DamagedError, FormatError.
+    """
     content = read_content(volume)
-    sector = _sector(volume)
+    sector = sector or _sector(volume)
     low, high = 1, align_up(volume.size, MIB) // MIB
     while low < high:
         middle = (low + high) // 2
@@ -65,16 +71,23 @@ def smallest(volume: Source) -> int:
     return min(high * MIB, volume.size)
 
 
-def refill(volume: Source, sink: Sink, start: int, size: int, check: Callable[[], None]) -> str:
+def can_have(volume: Source, size: int, sector: int) -> bool:
+    """Whether all of it has room in ``size`` bytes with sectors of ``sector`` bytes. Raises DamagedError, FormatError."""
+    content = read_content(volume)
+    layout = _laid_out(content, sector, size)
+    return layout is not None and _needed(content, layout) <= layout.clusters
+
+
+def refill(volume: Source, sink: Sink, start: int, size: int, check: Callable[[], None], sector: int = 0) -> str:
     """Make ``volume`` anew in the ``size`` bytes at ``start`` of ``sink``; a sentence for the journal.
 
-    ``check`` is called for every file. Raises RefusedError when it does not fit, DamagedError, FormatError before the first
-    write; SourceReadError, TargetWriteError.
+    With sectors of ``sector`` bytes; 0: of as many as it has. ``check`` is called for every file. Raises RefusedError when it
+    does not fit, DamagedError, FormatError before the first write; SourceReadError, TargetWriteError.
     """
     content = read_content(volume)
-    new = _laid_out(content, _sector(volume), size)
+    new = _laid_out(content, sector or _sector(volume), size)
     if new is None or _needed(content, new) > new.clusters:
-        least = smallest(volume)
+        least = smallest(volume, sector)
         raise RefusedError(f"The exFAT file system takes {least} bytes ({human_size(least)}), and is to have {size}.")
     content.bitmap.size = (new.clusters + 7) // 8
     cluster = _FIRST
@@ -112,8 +125,8 @@ def _sector(volume: Source) -> int:
 
 def _laid_out(content: Content, sector: int, size: int) -> _Layout | None:
     """The same kind of file system in ``size`` bytes; None when that is too small."""
-    cluster_size = content.geometry.cluster_size
-    fat_start = max(content.geometry.fat_start, _TABLE_START * sector)
+    cluster_size = max(content.geometry.cluster_size, sector)
+    fat_start = align_up(max(content.geometry.fat_start, _TABLE_START * sector), sector)
     sectors = size // sector
     clusters = min(max(sectors * sector - fat_start, 0) // cluster_size, _MOST)
     while clusters > 0:
@@ -178,7 +191,13 @@ def _copy(volume: Source, chain: Chain, sink: Sink, place: int, length: int) -> 
 
 def _boot_region(volume: Source, new: _Layout, root: int, used: int) -> bytes:
     """The boot region as it is, boot code included, with the numbers of the new size."""
-    region = bytearray(volume.pread(_BOOT_SECTORS * new.sector, 0))
+    old_sector = _sector(volume)
+    if old_sector == new.sector:
+        region = bytearray(volume.pread(_BOOT_SECTORS * new.sector, 0))
+    else:
+        region = _other_sectors(volume, old_sector, new.sector)
+        shift = new.sector.bit_length() - 1
+        region[108:110] = bytes((shift, new.cluster_size.bit_length() - 1 - shift))
     for place, length, value in (
         (72, 8, new.sectors),
         (80, 4, new.fat_start // new.sector),
@@ -191,3 +210,13 @@ def _boot_region(volume: Source, new: _Layout, root: int, used: int) -> bytes:
         region[place : place + length] = value.to_bytes(length, "little")
     seal_exfat(region, new.sector)
     return bytes(region)
+
+
+def _other_sectors(volume: Source, old: int, new: int) -> bytearray:
+    """A boot region in sectors of another size: boot sector and parameters as they are, no more boot code (section 3.2)."""
+    region = bytearray(_BOOT_SECTORS * new)
+    region[:_LEAST_SECTOR] = volume.pread(_LEAST_SECTOR, 0)
+    for number in range(1, _PARAMETERS):
+        region[(number + 1) * new - 4 : (number + 1) * new] = _EXTENDED_SIGNATURE
+    region[_PARAMETERS * new : _PARAMETERS * new + _LEAST_SECTOR] = volume.pread(_LEAST_SECTOR, _PARAMETERS * old)
+    return region

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from rescue.errors import DamagedError, FormatError, RefusedError
 from rescue.filesystems.fat import Geometry, read_geometry
 from rescue.filesystems.fields import Fields
 from rescue.model.source import Source
-from rescue.units import KIB, MIB, human_size
+from rescue.units import KIB, MIB, align_up, human_size
 
 FIRST: Final = 2  # the number of the first cluster
 _PIECE: Final = MIB // 4
 _PIECES: Final = 64
 _LARGEST_CLUSTER: Final = 32 * KIB  # 64 KiB is not for every system
+_MOST_SECTORS: Final = 128  # in a cluster
 _FAT12_END: Final = 4085
 _FAT16_END: Final = 65525
 _FAT32_END: Final = 0x0FFFFFF5
@@ -114,16 +115,27 @@ def layout_of(volume: Source) -> Layout:
     )  # fmt: skip
 
 
-def laid_out(old: Layout, size: int) -> Layout:
+def laid_out(old: Layout, size: int, sector: int = 0) -> Layout:
     """The same kind of file system in ``size`` bytes, with clusters of another size where its type asks for that.
 
-    Raises RefusedError when no file system of that type has the size.
+    ``sector``: the bytes of a sector, 0 for those that it has. Raises RefusedError when no file system of that type has the size.
     """
-    for cluster_size in _cluster_sizes(old):
-        found = _with_clusters(old, size, cluster_size)
+    wanted = old
+    if sector not in (0, old.sector):
+        # Linux refuses a root directory that does not end with a sector.
+        root_size = min(align_up(old.root_size, sector), 0xFFFF * 32 // sector * sector)
+        wanted = replace(old, sector=sector, cluster_size=max(old.cluster_size, sector), root_size=root_size)
+    # Small FAT32 volumes, with fewer clusters than its definition wants, are common on EFI partitions; with sectors of
+    # 4096 bytes they are all there is below 256 MiB.
+    is_small = old.clusters < _FAT16_END or wanted is not old
+    for cluster_size in _cluster_sizes(wanted):
+        found = _with_clusters(wanted, size, cluster_size, is_small)
         if found is not None:
             return found
-    raise RefusedError(f"A FAT{old.bits} file system cannot have {human_size(size)}.", "Give it another size.")
+    raise RefusedError(
+        f"A FAT{old.bits} file system with sectors of {wanted.sector} bytes cannot have {human_size(size)}.",
+        "Give it another size.",
+    )
 
 
 def _cluster_sizes(old: Layout) -> Iterator[int]:
@@ -139,11 +151,12 @@ def _cluster_sizes(old: Layout) -> Iterator[int]:
         cluster *= 2
 
 
-def _with_clusters(old: Layout, size: int, cluster_size: int) -> Layout | None:
+def _with_clusters(old: Layout, size: int, cluster_size: int, is_small: bool) -> Layout | None:
     sectors = min(size // old.sector, (1 << 32) - 1)
     per_cluster = cluster_size // old.sector
-    # Small FAT32 volumes, with fewer clusters than its definition wants, are common on EFI partitions.
-    least = {12: 1, 16: _FAT12_END, 32: 1 if old.clusters < _FAT16_END else _FAT16_END}[old.bits]
+    if per_cluster > _MOST_SECTORS:
+        return None
+    least = {12: 1, 16: _FAT12_END, 32: 1 if is_small else _FAT16_END}[old.bits]
     end = {12: _FAT12_END, 16: _FAT16_END, 32: _FAT32_END}[old.bits]
     fixed = old.reserved + old.root_size // old.sector
     # Each cluster takes its sectors and its entry in every table.

@@ -1,4 +1,4 @@
-"""A FAT file system made anew in another size: the same boot code, names, attributes and times, entry by entry.
+"""A FAT file system made anew, in another size or for other sectors: the same names, attributes and times, entry by entry.
 
 No driver could do this: directories are copied as they are, short names and their order with them, and only the
 numbers of clusters in them change. Files lie in one piece afterwards.
@@ -17,29 +17,37 @@ from rescue.model.source import Sink, Source
 from rescue.units import MIB, align_up, human_size
 
 
-def smallest(volume: Source) -> int:
-    """The size in bytes of the smallest FAT file system of its type that holds all of it. Raises DamagedError, FormatError."""
+def smallest(volume: Source, sector: int = 0) -> int:
+    """The size in bytes of the smallest FAT file system of its type that holds all of it; its own where none is smaller.
+
+    ``sector``: the bytes of a sector, 0 for those that it has. Raises DamagedError, FormatError.
+    """
     tree = read_content(volume)
     low, high = 1, align_up(volume.size, MIB) // MIB
     while low < high:
         middle = (low + high) // 2
-        if _fits(tree, middle * MIB):
+        if _fits(tree, middle * MIB, sector):
             high = middle
         else:
             low = middle + 1
     return min(high * MIB, volume.size)
 
 
-def refill(volume: Source, sink: Sink, start: int, size: int, check: Callable[[], None]) -> str:
+def can_have(volume: Source, size: int, sector: int) -> bool:
+    """Whether all of it has room in ``size`` bytes with sectors of ``sector`` bytes. Raises DamagedError, FormatError."""
+    return _fits(read_content(volume), size, sector, spare=False)
+
+
+def refill(volume: Source, sink: Sink, start: int, size: int, check: Callable[[], None], sector: int = 0) -> str:
     """Make ``volume`` anew in the ``size`` bytes at ``start`` of ``sink``; a sentence for the journal.
 
-    ``check`` is called for every file. Raises RefusedError when it does not fit, DamagedError, FormatError before the first
-    write; SourceReadError, TargetWriteError.
+    With sectors of ``sector`` bytes; 0: of as many as it has. ``check`` is called for every file. Raises RefusedError when it
+    does not fit, DamagedError, FormatError before the first write; SourceReadError, TargetWriteError.
     """
     tree = read_content(volume)
-    new = laid_out(tree.layout, size)
+    new = laid_out(tree.layout, size, sector)
     if _needed(tree, new.cluster_size) > new.clusters:
-        least = smallest(volume)
+        least = smallest(volume, sector)
         raise RefusedError(f"The FAT file system takes {least} bytes ({human_size(least)}), and is to have {size}.")
     cluster = FIRST
     for chain in tree.chains:
@@ -73,13 +81,13 @@ def _needed(tree: Content, cluster_size: int) -> int:
     return sum(_clusters(chain, cluster_size) for chain in tree.chains)
 
 
-def _fits(tree: Content, size: int) -> bool:
+def _fits(tree: Content, size: int, sector: int, *, spare: bool = True) -> bool:
     try:
-        layout = laid_out(tree.layout, size)
+        layout = laid_out(tree.layout, size, sector)
     except RefusedError:
         return False
     # A few clusters more, so that it can be written to.
-    return _needed(tree, layout.cluster_size) + layout.clusters // 100 <= layout.clusters
+    return _needed(tree, layout.cluster_size) + (layout.clusters // 100 if spare else 0) <= layout.clusters
 
 
 def _put_cluster(entry: memoryview, cluster: int, bits: int) -> None:
@@ -154,7 +162,12 @@ def _packed(entries: array[int], bits: int) -> bytes:
 
 def _boot_region(volume: Source, tree: Content, new: Layout, next_free: int) -> bytes:
     """All reserved sectors as they are, boot code included, with the numbers of the new size."""
-    region = bytearray(volume.pread(new.reserved * new.sector, 0))
+    region = bytearray(new.reserved * new.sector)
+    old_sector = tree.layout.sector
+    for number in range(new.reserved):
+        # Where sectors are larger, each has the same at its start; in smaller ones there is no room for more.
+        held = volume.pread(min(old_sector, new.sector), number * old_sector)
+        region[number * new.sector : number * new.sector + len(held)] = held
     copies = [0]
     if new.bits == 32:
         copies += [int.from_bytes(region[50:52], "little")]
@@ -174,7 +187,9 @@ def _boot_region(volume: Source, tree: Content, new: Layout, next_free: int) -> 
 
 
 def _put_numbers(boot: memoryview, tree: Content, new: Layout) -> None:
+    boot[11:13] = new.sector.to_bytes(2, "little")
     boot[13] = new.cluster_size // new.sector
+    boot[17:19] = (new.root_size // ENTRY).to_bytes(2, "little")
     short = new.bits != 32 and new.sectors < 1 << 16
     boot[19:21] = (new.sectors if short else 0).to_bytes(2, "little")
     boot[32:36] = (0 if short else new.sectors).to_bytes(4, "little")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from rescue.engine import exfat_content, exfat_refill, fat_content, fat_refill
 from rescue.engine.minimum import minimum_size
 from rescue.engine.overlay import MEMORY, volume_overlay
 from rescue.engine.refill_compare import require_equal
-from rescue.engine.refill_make import make_f2fs, make_xfs
+from rescue.engine.refill_make import make_ext, make_f2fs, make_xfs
 from rescue.engine.refill_times import put_right
 from rescue.engine.resizing import Check, mounted_here, nothing, require_sound, work
 from rescue.errors import DamagedError, RefusedError, RescueError, UnsupportedError, UsageError
@@ -25,7 +26,7 @@ from rescue.system.run import have, run
 from rescue.units import human_size
 
 REFILLABLE: Final = frozenset({"xfs", "f2fs", "vfat", "exfat"})
-_OPTIONS: Final[dict[str, tuple[str, ...]]] = {"xfs": ("nouuid",), "f2fs": ()}
+_OPTIONS: Final[dict[str, tuple[str, ...]]] = {"xfs": ("nouuid",)}
 # Room that xfs takes ahead of what is written would fill the holes of files with many pieces.
 _WRITING: Final[dict[str, tuple[str, ...]]] = {"xfs": ("allocsize=4k",)}
 # Owners, times, hard links, ACLs, extended attributes, holes; what is mounted below is not part of it.
@@ -43,16 +44,18 @@ def refill(
     target_start: int,
     target_end: int,
     *,
+    sector_size: int = 0,
     folder: Path = MEMORY,
     check: Check = nothing,
 ) -> str:
     """Make the volume ``[start, end)`` of a disk or image anew at ``[target_start, target_end)`` of a disk or file ``target``.
 
-    The copy is read back and compared file by file. Gives a sentence for the journal. ``folder`` takes what mounting the old
-    one writes (a log that is replayed). ``check`` is called often, and what it raises ends the work. Raises before the first
-    write UsageError, RefusedError when it does not fit, UnsupportedError (this system has no driver for it, or it has a
-    feature that a copy would lose), DamagedError, FormatError; later SourceReadError, TargetWriteError, ProgramError,
-    DamagedError when the copy is not equal. Needs root but for FAT and exFAT.
+    ``sector_size``: what the target's sectors have, in bytes, when they are others than the source's. The copy is read back
+    and compared file by file. Gives a sentence for the journal. ``folder`` takes what mounting the old one writes (a log that
+    is replayed). ``check`` is called often, and what it raises ends the work. Raises before the first write UsageError,
+    RefusedError when it does not fit, UnsupportedError (this system has no driver for it, or it has a feature that a copy
+    would lose), DamagedError, FormatError; later SourceReadError, TargetWriteError, ProgramError, DamagedError when the copy
+    is not equal. Needs root but for FAT and exFAT.
     """
     size = target_end - target_start
     if size <= 0 or target_start % 512 or target_end % 512:
@@ -60,11 +63,15 @@ def refill(
     volume = SliceSource(blocks, start, end)
     match identity.type:
         case "vfat":
-            return _by_entries(volume, fat_refill.refill, fat_content.require_same, target, target_start, size, check)
+            fill = partial(fat_refill.refill, sector=sector_size)
+            return _by_entries(volume, fill, fat_content.require_same, target, target_start, size, check)
         case "exfat":
-            return _by_entries(volume, exfat_refill.refill, exfat_content.require_same, target, target_start, size, check)
+            fill = partial(exfat_refill.refill, sector=sector_size)
+            return _by_entries(volume, fill, exfat_content.require_same, target, target_start, size, check)
         case "xfs":
-            make = make_xfs(volume, size)
+            make = make_xfs(volume, size, sector_size)
+        case "ext2" | "ext3" | "ext4":
+            make = make_ext(volume, identity.type)
         case "f2fs":
             make = make_f2fs(volume)
         case _:
@@ -111,7 +118,7 @@ def _by_entries(
 
 
 def _by_files(path: str, identity: Identity, make: list[str], target: str, start: int, size: int, check: Check) -> None:
-    kind, options = identity.type, _OPTIONS[identity.type]
+    kind, options = identity.type, _OPTIONS.get(identity.type, ())
     with mounted_here(path, kind, ["ro", *options]) as old, loop_device(target, offset=start, size=size, writable=True) as node:
         work([*make, node], check)
         with mounted_here(node, kind, ["rw", *options, *_WRITING.get(kind, ())]) as new:

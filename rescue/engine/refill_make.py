@@ -6,6 +6,8 @@ import uuid
 from typing import Final
 
 from rescue.errors import UnsupportedError
+from rescue.filesystems.ext_superblock import SUPERBLOCK_OFFSET
+from rescue.filesystems.ext_superblock import read_superblock as read_ext
 from rescue.filesystems.fields import Fields
 from rescue.filesystems.xfs_superblock import read_superblock
 from rescue.model.source import Source
@@ -15,6 +17,39 @@ _XFS_BIGTIME: Final = 0x8
 _XFS_INODES: Final = ((0x2, "sparse"), (0x20, "nrext64"))
 _XFS_OLD_FTYPE: Final = 0x200  # in features2 of version 4
 _XFS_NOT_COPIED: Final = 0xC0  # exchange range, parent pointers: not every mkfs.xfs knows them
+
+# linux Documentation/filesystems/ext4, "Feature flags", in mke2fs' words; left out: what a copy of the files would lose, as
+# encryption, verity and casefold, and what depends on the place, as bigalloc.
+_EXT_FEATURES: Final = {
+    "compat": (
+        (0x4, "has_journal"),
+        (0x8, "ext_attr"),
+        (0x10, "resize_inode"),
+        (0x20, "dir_index"),
+        (0x200, "sparse_super2"),
+        (0x400, "fast_commit"),
+        (0x1000, "orphan_file"),
+    ),
+    "incompat": (
+        (0x2, "filetype"),
+        (0x40, "extent"),
+        (0x80, "64bit"),
+        (0x200, "flex_bg"),
+        (0x2000, "metadata_csum_seed"),
+        (0x4000, "large_dir"),
+        (0x8000, "inline_data"),
+    ),
+    "ro_compat": (
+        (0x1, "sparse_super"),
+        (0x2, "large_file"),
+        (0x8, "huge_file"),
+        (0x10, "uninit_bg"),
+        (0x20, "dir_nlink"),
+        (0x40, "extra_isize"),
+        (0x400, "metadata_csum"),
+    ),
+}
+_EXT_PASSING: Final = {"compat": 0, "incompat": 0x4 | 0x10, "ro_compat": 0x4 | 0x10000}  # that come and go: a journal in use, …
 
 _F2FS_PLACE: Final = 1024
 _F2FS_FEATURES: Final = (
@@ -30,8 +65,11 @@ _F2FS_FEATURES: Final = (
 _F2FS_REFUSED: Final = ((0x1, "encryption"), (0x400, "verity"), (0x1000, "casefold"), (0x2000, "compression"))
 
 
-def make_xfs(volume: Source, size: int) -> list[str]:
-    """The mkfs.xfs command, without the device, for ``size`` bytes. Raises UnsupportedError, FormatError."""
+def make_xfs(volume: Source, size: int, sector_size: int = 0) -> list[str]:
+    """The mkfs.xfs command, without the device, for ``size`` bytes. Raises UnsupportedError, FormatError.
+
+    ``sector_size``: of the disk that it is to be on; 0: as many bytes as its sectors have.
+    """
     known = read_superblock(volume)
     if known.untrusted:
         raise UnsupportedError(f"This xfs cannot be made anew by files. {known.untrusted}")
@@ -43,7 +81,9 @@ def make_xfs(volume: Source, size: int) -> list[str]:
     name = str(uuid.UUID(bytes=raw.bytes(32, 16)))
     label = raw.bytes(108, 12).rstrip(b"\0").decode("utf-8", "surrogateescape")
     inode_size = int.from_bytes(raw.bytes(104, 2), "big")
-    command = ["mkfs.xfs", "-q", "-f", "-K", "-b", f"size={known.block_size}", "-s", f"size={known.sector_size}"]
+    sector = max(known.sector_size, sector_size)
+    block = max(known.block_size, sector)
+    command = ["mkfs.xfs", "-q", "-f", "-K", "-b", f"size={block}", "-s", f"size={sector}"]
     if known.checksums:
         metadata = [f"{word}={int(bool(ro_compat & bit))}" for bit, word in _XFS_RO_COMPAT]
         metadata.append(f"bigtime={int(bool(incompat & _XFS_BIGTIME))}")
@@ -53,9 +93,31 @@ def make_xfs(volume: Source, size: int) -> list[str]:
         command += ["-m", f"crc=0,uuid={name}", "-n", f"ftype={int(bool(features2 & _XFS_OLD_FTYPE))}"]
         inodes = []
     command += ["-i", ",".join([f"size={inode_size}", *inodes]), "-d", f"size={size}"]
-    folders = known.block_size << raw.u8(192)
-    if folders != known.block_size:
+    folders = max(known.block_size << raw.u8(192), block)
+    if folders != block:
         command += ["-n", f"size={folders}"]
+    return [*command, "-L", label] if label else command
+
+
+def make_ext(volume: Source, kind: str) -> list[str]:
+    """The mke2fs command, without the device, for an ext2, ext3 or ext4 (``kind``) with blocks of 4096 bytes.
+
+    Raises UnsupportedError for features that a copy of the files would lose, FormatError.
+    """
+    known = read_ext(volume)
+    raw = Fields(volume.pread(1024, SUPERBLOCK_OFFSET), "ext superblock")
+    names = []
+    bits = {"compat": known.compat, "incompat": known.incompat, "ro_compat": known.ro_compat}
+    for group, named in _EXT_FEATURES.items():
+        names += [word for bit, word in named if bits[group] & bit]
+        left = bits[group] & ~sum(bit for bit, _ in named) & ~_EXT_PASSING[group]
+        if left:
+            raise UnsupportedError(f"This {kind} has features that it cannot be made anew with ({group} {left:#x}).")
+    blocks, reserved = known.blocks, raw.u32(8)
+    label = raw.bytes(120, 16).split(b"\0")[0].decode("utf-8", "surrogateescape")
+    command = ["mke2fs", "-q", "-F", "-b", "4096", "-I", str(known.inode_size), "-N", str(raw.u32(0))]
+    command += ["-U", str(uuid.UUID(bytes=known.uuid)), "-m", str(min(100 * reserved // max(blocks, 1), 50))]
+    command += ["-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-O", ",".join(["none", *names])]
     return [*command, "-L", label] if label else command
 
 

@@ -16,6 +16,7 @@ from rescue.engine.hidden_sectors import set_hidden_sectors
 from rescue.engine.overlay import MEMORY, SourceBlocks
 from rescue.engine.refill import refill
 from rescue.engine.resizing import require_sound
+from rescue.engine.sectors import set_ntfs_sectors
 from rescue.engine.shrink import shrunk
 from rescue.engine.survey import map_disk
 from rescue.engine.transfer import Part, Transfer
@@ -119,7 +120,7 @@ class Fitting:
         )
         said = refill(
             self._blocks, volume.start, volume.end, self._identities[volume.partition], self._step.target,
-            volume.target_start, volume.target_end, folder=self._folder, check=token.check,
+            volume.target_start, volume.target_end, sector_size=volume.sector_size, folder=self._folder, check=token.check,
         )  # fmt: skip
         reporter.message(Message("info", f"Partition {volume.target_partition}: {said}"))
 
@@ -145,6 +146,9 @@ class Fitting:
     def _late(self) -> list[tuple[int, bytes]]:
         """The table, and on an MBR disk what boot loaders keep behind it."""
         layout = self._step.layout
+        if (layout.sector_size, layout.label) != (self._layout.sector_size, self._layout.label):
+            # Boot loaders count in sectors, and lie behind an MBR or in a partition: none of them would find itself.
+            return table_writes(layout, b"")
         starts = [p.start for p in (*layout.partitions, *self._layout.partitions)]
         end = min([*starts, len(self._head), layout.size])
         gap = [(layout.sector_size, self._head[layout.sector_size : end])] if layout.label == "dos" and starts else []
@@ -177,11 +181,11 @@ class Fitting:
             reporter.progress(done, len(step.volumes))
             identity = self._identities[volume.partition]
             said = ""
-            if volume.target_start != volume.start:
+            if volume.target_start != volume.start or step.sector_size != self._layout.sector_size:
                 with FileSource(step.target) as source, FileSink(step.target) as sink:
-                    said = set_hidden_sectors(
-                        source, sink, volume.target_start, volume.target_end, step.sector_size, identity
-                    )  # fmt: skip
+                    place = (source, sink, volume.target_start, volume.target_end, step.sector_size)
+                    counted = set_ntfs_sectors(*place) if volume.sector_size and identity.type == "ntfs" else ""
+                    said = " ".join(filter(None, (counted, set_hidden_sectors(*place, identity))))
                 if said:
                     reporter.message(Message("info", f"Partition {volume.target_partition}: {said}"))
             if volume.grows:

@@ -43,17 +43,33 @@ class FitWishes:
     """Everything that a person asks of a fit beside its mode.
 
     ``order``: all partitions that are kept, by number, as they shall follow each other. ``overlay``: an existing folder for what
-    is moved while file systems are made smaller on their way; "": the memory.
+    is moved while file systems are made smaller on their way; "": the memory. ``sector_size``: the sectors, 512 or 4096 bytes,
+    that a target which is a file is written for; 0: those of the source. ``table``: the kind that the table becomes; "": it keeps
+    its own.
     """
 
     volumes: tuple[FitWish, ...] = ()
     order: tuple[int, ...] = ()
     overlay: str = ""
+    sector_size: int = 0
+    table: Literal["", "gpt", "dos"] = ""
 
     @property
     def changes(self) -> bool:
         """Whether the table of the target may have to be another one because of them."""
         return bool(self.volumes or self.order)
+
+
+@dataclass(frozen=True, slots=True)
+class SectorFit:
+    """What a disk with sectors of another size asks of a volume.
+
+    "copy": nothing. "refill": it is made anew and filled by its files. "patch": its boot sector is changed afterwards.
+    "refuse": it cannot be there; ``because`` is a sentence for people.
+    """
+
+    how: Literal["copy", "refill", "patch", "refuse"]
+    because: str = ""
 
 
 NO_WISHES: Final = FitWishes()

@@ -16,7 +16,8 @@ class FittedVolume(msgspec.Struct, frozen=True):
     """A volume, the bytes ``[start, end)`` of the source, and its partition ``[target_start, target_end)`` on the target.
 
     ``how`` its content gets there: by its used bytes as they are, made smaller by its own tool on the way, or made anew there
-    and filled by files. ``grows``: it is made to fill its partition afterwards.
+    and filled by files. ``grows``: it is made to fill its partition afterwards. ``sector_size``: the bytes of a sector that it
+    is made anew or changed for; 0: it stays as it is.
     """
 
     partition: int
@@ -28,6 +29,7 @@ class FittedVolume(msgspec.Struct, frozen=True):
     filesystem: str
     how: FitHow = "copy"
     grows: bool = False
+    sector_size: int = 0
 
 
 class FitDisk(msgspec.Struct, frozen=True, tag="fit-disk"):

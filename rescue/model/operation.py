@@ -78,4 +78,14 @@ class Flag(msgspec.Struct, frozen=True, tag_field="operation", tag="flag"):
     on: bool
 
 
-Operation: TypeAlias = NewTable | Create | Delete | Resize | Move | Format | Name | SetType | Flag
+class Convert(msgspec.Struct, frozen=True, tag_field="operation", tag="convert"):
+    """The partition table becomes one of this kind; partitions stay where they are.
+
+    ``guids`` are new ones for it: as many as it has partitions, and one more.
+    """
+
+    label: Literal["gpt", "dos"]
+    guids: tuple[str, ...]
+
+
+Operation: TypeAlias = NewTable | Create | Delete | Resize | Move | Format | Name | SetType | Flag | Convert

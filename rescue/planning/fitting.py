@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
+from uuid import UUID, uuid4
 
-from rescue.errors import RefusedError
+from rescue.errors import RefusedError, UsageError
 from rescue.model.disk import Disk
-from rescue.model.fit import NO_WISHES, DoesNotFitError, FitMode, Fitted, FitVolume, FitWish, FitWishes, Placement
+from rescue.model.fit import NO_WISHES, DoesNotFitError, FitMode, Fitted, FitVolume, FitWish, FitWishes, Placement, SectorFit
 from rescue.model.fitting import FitDisk, FitHow, FitReadBack, FitTable, FittedVolume, FitVolumes
-from rescue.model.layout import Layout, Partition
+from rescue.model.layout import LabelKind, Layout, Partition
 from rescue.model.plan import Plan, Step
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.model.volume import Identity, Volume
+from rescue.planning.convert import KINDS, label_warnings
 from rescue.planning.fit import fit
 from rescue.planning.fit_kinds import is_fixed
+from rescue.planning.label import converted
 from rescue.planning.restore import complete_image
 from rescue.planning.verify import image_words
-from rescue.planning.words import disk_words, losses_of, partition_words, volume_of, whole_warnings
-from rescue.planning.writable import refuse_other_sectors, refuse_unwritable
+from rescue.planning.words import (
+    content_words,
+    disk_words,
+    losses_of,
+    partition_words,
+    role_words,
+    volume_of,
+    whole_warnings,
+)
+from rescue.planning.writable import refuse_other_sectors, refuse_unwritable, target_sectors
 from rescue.units import GIB, MIB, human_size
 
 REFILLED: Final = frozenset({"xfs", "vfat", "exfat"})  # no program makes them smaller
+_PLACED_BY_SECTOR: Final = frozenset({"vfat", "exfat", "ntfs"})  # their boot sectors name their place
 GROWABLE: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "ntfs", "f2fs"})
+_AFTERWARDS: Final = (
+    "Make file systems that got more room fill it, let boot sectors name their new places, and check each by its own program."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +66,10 @@ def fit_source_of(image: ImageSummary) -> FitSource:
 
 @dataclass(frozen=True, slots=True)
 class FitChoice:
-    """How it is fitted. ``minimums``: bytes by partition that a volume can be shrunk to; without one it keeps its size."""
+    """How it is fitted. ``minimums``: bytes by partition that a volume can be shrunk to; without one it keeps its size.
+
+    ``sectors``: what sectors of another size ask of each volume; None where the target has the same.
+    """
 
     kind: Literal["restore", "clone"]
     mode: FitMode
@@ -59,16 +77,30 @@ class FitChoice:
     verify: bool = True
     delta: bool | None = None
     wishes: FitWishes = NO_WISHES
+    sectors: Mapping[int, SectorFit] | None = None
+    new_id: Callable[[], UUID] = uuid4
 
 
-def needs_fit(source_size: int, target_size: int, mode: FitMode | None, wishes: FitWishes = NO_WISHES) -> bool:
-    """Whether partitions may have to change: asked for, or the target is smaller and nobody said that all must stay."""
+def needs_fit(
+    source_size: int, target_size: int, mode: FitMode | None, wishes: FitWishes = NO_WISHES, label: LabelKind = "none"
+) -> bool:
+    """Whether partitions may have to change: asked for, or the target is smaller and nobody said that all must stay.
+
+    ``label`` is the kind of the source's table.
+    """
+    if wishes.table not in ("", label):
+        return True
     return wishes.changes or mode in ("auto", "keep") or (mode is None and target_size < source_size)
+
+
+def fit_mode(source_size: int, target_size: int, mode: FitMode | None, wishes: FitWishes) -> FitMode:
+    """The mode of a fit for which none was named: a larger disk is not filled unless somebody asked for a change."""
+    return mode or ("auto" if wishes.changes or target_size < source_size else "keep")
 
 
 def may_shrink(source_size: int, target_size: int, wishes: FitWishes) -> bool:
     """Whether it must be known how small volumes can get."""
-    return wishes.changes or target_size < source_size
+    return wishes.changes or bool(wishes.table) or target_size < source_size
 
 
 def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
@@ -78,15 +110,21 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
     """
     disk = target.disk
     refuse_unwritable(target)
-    refuse_other_sectors(disk, source.disk.logical_sector_size, f"{source.words} has sectors of")
+    sector_size = target_sectors(disk, source.layout.sector_size, choice.wishes.sector_size)
+    other_sectors = sector_size != source.layout.sector_size
+    if other_sectors and choice.sectors is None:
+        refuse_other_sectors(disk, source.layout.sector_size, f"{source.words} has sectors of")
     volumes = {volume.partition: volume for volume in source.volumes}
-    fitted = fit_source(source, disk.size, choice)
+    fitted = fit_source(source, disk.size, choice, sector_size)
+    _refuse_for_sectors(source, fitted, choice, disk)
     placed = tuple(
-        _placed(placement, volumes[placement.number]) for placement in fitted.placements if placement.number in volumes
+        _placed(placement, volumes[placement.number], choice, sector_size)
+        for placement in fitted.placements
+        if placement.number in volumes
     )
     kept = [volumes[placement.number] for placement in fitted.placements if placement.number in volumes]
     used = source.used_bytes - sum(volume.used_bytes for volume in source.volumes if volume not in kept)
-    after = tuple(volume for volume in placed if volume.grows or volume.target_start != volume.start)
+    after = tuple(volume for volume in placed if _is_changed_afterwards(volume, other_sectors))
     name = source.image or source.disk.path
     steps: list[Step] = [
         FitDisk(
@@ -100,12 +138,20 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
         f"Erase everything on {disk_words(disk)}.",
         f"{verb} {source.words}: {human_size(used)} of data, fitted to {human_size(disk.size)}."
         f" The {'image' if source.image else 'disk'} itself is not changed.",
-        *_changes(source, fitted),
+        *_changes(source, fitted, placed),
         "Write the partition table last, so that a half-written disk does not look like a whole one.",
     ]
     warnings = [*source.layout.problems, *fitted.notes, *_left_out(source, fitted)]
     warnings += whole_warnings(source.layout, kept)
     warnings += _windows_on_mbr(source, fitted)
+    if fitted.layout.label != source.layout.label:
+        was, becomes = KINDS[source.layout.label], KINDS[fitted.layout.label]
+        sentences.insert(2, f"Make its partition table {becomes}; it was {was}.")
+        warnings += label_warnings(source.layout, fitted.layout.label)
+    if other_sectors:
+        old_size = source.layout.sector_size
+        sentences.insert(2, f"Write its partition table anew, for sectors of {sector_size} bytes; it was for {old_size}.")
+        warnings += _sector_warnings(source, kept)
     if choice.kind == "clone":
         warnings.append(
             "The two disks will have the same identifiers. Take one of them out before a system is started from either, or it may"
@@ -121,11 +167,11 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
             FitVolumes(
                 title="Let file systems fill their partitions",
                 target=disk.path,
-                sector_size=source.layout.sector_size,
+                sector_size=sector_size,
                 volumes=after,
             )
         )
-        sentences.append("Make file systems that got more room fill it, and check each by its own program.")
+        sentences.append(_AFTERWARDS)
     command = ["rescue", choice.kind, name, disk.path, "--fit", choice.mode, *wish_options(choice.wishes)]
     if choice.delta is not None:
         command.append("--delta" if choice.delta else "--no-delta")
@@ -145,23 +191,43 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
     )
 
 
-def fit_source(source: FitSource, size: int, choice: FitChoice) -> Fitted:
-    """The layout for a target of ``size`` bytes. Swap space, which holds nothing, gives way when there is no other way.
+def fit_source(source: FitSource, size: int, choice: FitChoice, sector_size: int = 0) -> Fitted:
+    """The layout for a target of ``size`` bytes with sectors of ``sector_size`` bytes (0: those of the source).
 
+    Swap space, which holds nothing, gives way when there is no other way.
     Raises DoesNotFitError, RefusedError for a size that a partition cannot have, UsageError for wishes that make no sense.
     """
-    volumes = {volume.partition: volume for volume in source.volumes}
-    bears = [_bears(p, volumes.get(p.number), choice.minimums) for p in source.layout.data_partitions]
+    sector_size = sector_size or source.layout.sector_size
+    layout, new_of, wishes = _of_kind(source.layout, choice)
+    volumes = {new_of[volume.partition]: volume for volume in source.volumes if volume.partition in new_of}
+    minimums = {new_of[number]: size for number, size in choice.minimums.items() if number in new_of}
+    bears = [_bears(p, volumes.get(p.number), minimums) for p in layout.data_partitions]
     try:
-        return fit(source.layout, bears, size, source.layout.sector_size, choice.mode, choice.wishes.volumes, choice.wishes.order)
+        found = fit(layout, bears, size, sector_size, choice.mode, wishes.volumes, wishes.order)
     except DoesNotFitError:
         swaps = {number for number, volume in volumes.items() if volume.identity.type == "swap"}
         released = [replace(volume, fixed=volume.fixed and volume.partition not in swaps) for volume in bears]
         if released == bears:
             raise
-        return fit(
-            source.layout, released, size, source.layout.sector_size, choice.mode, choice.wishes.volumes, choice.wishes.order
-        )
+        found = fit(layout, released, size, sector_size, choice.mode, wishes.volumes, wishes.order)
+    old_of = {new: old for old, new in new_of.items()}
+    return replace(found, placements=tuple(replace(place, number=old_of[place.number]) for place in found.placements))
+
+
+def _of_kind(layout: Layout, choice: FitChoice) -> tuple[Layout, dict[int, int], FitWishes]:
+    """The source's table as one of the wanted kind, the new numbers by the old ones, and the wishes by the new ones."""
+    wishes = choice.wishes
+    if not wishes.table or wishes.table == layout.label:
+        return layout, {0: 0} | {p.number: p.number for p in layout.data_partitions}, wishes
+    gone = {wish.partition for wish in wishes.volumes if wish.kind == "leave-out"}
+    for number in (*gone, *(wish.partition for wish in wishes.volumes), *wishes.order):
+        if not any(p.number == number for p in layout.data_partitions):
+            raise UsageError(f"There is no partition {number} to be fitted.")
+    made = converted(layout, wishes.table, choice.new_id, gone)
+    new_of = dict(made.numbers)
+    asked = tuple(replace(w, partition=new_of[w.partition]) for w in wishes.volumes if w.partition in new_of)
+    order = tuple(new_of[number] for number in wishes.order if number in new_of)
+    return made.layout, new_of, replace(wishes, volumes=asked, order=order)
 
 
 def _bears(partition: Partition, volume: Volume | None, minimums: Mapping[int, int]) -> FitVolume:
@@ -175,7 +241,9 @@ def _bears(partition: Partition, volume: Volume | None, minimums: Mapping[int, i
     )
 
 
-def _placed(placement: Placement, volume: Volume) -> FittedVolume:
+def _placed(placement: Placement, volume: Volume, choice: FitChoice, sector_size: int) -> FittedVolume:
+    asked = (choice.sectors or {}).get(placement.number, SectorFit("copy")).how
+    how = "refill" if asked == "refill" else _how(placement, volume)
     return FittedVolume(
         placement.number,
         placement.target_number,
@@ -184,8 +252,9 @@ def _placed(placement: Placement, volume: Volume) -> FittedVolume:
         placement.target_start,
         placement.target_end,
         volume.identity.type,
-        _how(placement, volume),
-        grows=placement.grows and volume.identity.type in GROWABLE,
+        how,
+        grows=placement.grows and volume.identity.type in GROWABLE and how != "refill",
+        sector_size=sector_size if asked in ("refill", "patch") else 0,
     )
 
 
@@ -195,23 +264,66 @@ def _how(placement: Placement, volume: Volume) -> FitHow:
     return "refill" if volume.identity.type in REFILLED else "shrink"
 
 
-def _changes(source: FitSource, fitted: Fitted) -> list[str]:
+def _is_changed_afterwards(volume: FittedVolume, other_sectors: bool) -> bool:
+    is_named = other_sectors and volume.filesystem in _PLACED_BY_SECTOR
+    return volume.grows or volume.target_start != volume.start or is_named
+
+
+def _other(sector_size: int) -> int:
+    return 4096 if sector_size == 512 else 512
+
+
+def _refuse_for_sectors(source: FitSource, fitted: Fitted, choice: FitChoice, disk: Disk) -> None:
+    """Raise RefusedError for the first volume that cannot be on sectors of another size."""
+    for placement in fitted.placements:
+        asked = (choice.sectors or {}).get(placement.number)
+        if asked is not None and asked.how == "refuse":
+            partition = next((p for p in source.layout.partitions if p.number == placement.number), None)
+            volume = next((v for v in source.volumes if v.partition == placement.number), None)
+            what = partition_words(partition, volume) if partition else "What is on the disk"
+            raise RefusedError(
+                f"{what}: cannot be put onto {disk.title}, whose sectors have {_other(source.layout.sector_size)} bytes and not"
+                f" {source.layout.sector_size}. {asked.because}",
+                f"Leave the partition out (--leave-out {placement.number}), or choose a disk with the same sectors."
+                if partition
+                else "Choose a disk with the same sectors.",
+            )
+
+
+def _sector_warnings(source: FitSource, kept: Sequence[Volume]) -> list[str]:
+    """What may not work on a disk with other sectors."""
+    said = [
+        "Boot loaders of BIOS computers do not work on sectors of another size, and are not written. Computers with UEFI start"
+        " from the disk."
+    ]
+    for volume in kept:
+        partition = next((p for p in source.layout.partitions if p.number == volume.partition), None)
+        if not volume.identity.type and not (partition and role_words(partition)):
+            said.append(f"What is in partition {volume.partition} is not known. It is copied as it is, and may not work there.")
+    return said
+
+
+def _changes(source: FitSource, fitted: Fitted, placed: Sequence[FittedVolume]) -> list[str]:
     """A sentence for each partition that changes."""
-    kinds = {volume.partition: volume.identity.type for volume in source.volumes}
+    by_number = {volume.partition: volume for volume in placed}
     said = []
     for place in fitted.placements:
         old, new = place.source_end - place.source_start, place.target_end - place.target_start
+        volume = by_number.get(place.number)
+        what = f"Partition {place.target_number}" if place.target_number else "The file system"
+        anew = ""
+        if volume and volume.how == "refill":
+            anew = f" Its {content_words(Identity(volume.filesystem))} is made anew, with the same UUID, and filled by its files."
+        elif volume and volume.sector_size:
+            anew = f" Its {content_words(Identity(volume.filesystem))} is made to count in the new sectors."
         if new != old:
-            how = "smaller" if new < old else "larger"
-            kind = kinds.get(place.number, "")
-            anew = (
-                f" Its {kind} is made anew, with the same UUID, and filled by its files."
-                if new < old and kind in REFILLED
-                else ""
-            )
-            said.append(f"Partition {place.target_number} becomes {how}: {human_size(old)} → {human_size(new)}.{anew}")
+            said.append(f"{what} becomes {'smaller' if new < old else 'larger'}: {human_size(old)} → {human_size(new)}.{anew}")
         elif place.moves:
-            said.append(f"Partition {place.target_number} ({human_size(new)}) moves to {human_size(place.target_start)}.")
+            said.append(f"{what} ({human_size(new)}) moves to {human_size(place.target_start)}.{anew}")
+        elif anew:
+            said.append(f"{what} ({human_size(new)}) keeps its place.{anew}")
+        if place.target_number != place.number:
+            said.append(f"Partition {place.number} of the source becomes partition {place.target_number}.")
     if not said and fitted.layout.size != source.layout.size:
         said.append("All partitions keep their sizes and places.")
     return said
@@ -231,6 +343,10 @@ def wish_options(wishes: FitWishes) -> list[str]:
         options += ["--leave-out", str(wish.partition)] if wish.kind == "leave-out" else ["--size", _size_option(wish)]
     if wishes.order:
         options += ["--order", ",".join(map(str, wishes.order))]
+    if wishes.table:
+        options += ["--table", "gpt" if wishes.table == "gpt" else "mbr"]
+    if wishes.sector_size:
+        options += ["--sector-size", str(wishes.sector_size)]
     return [*options, "--overlay", wishes.overlay] if wishes.overlay else options
 
 

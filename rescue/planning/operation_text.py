@@ -11,6 +11,7 @@ from uuid import UUID
 from rescue.errors import UsageError
 from rescue.model.layout import Layout
 from rescue.model.operation import (
+    Convert,
     Create,
     Delete,
     FileSystem,
@@ -51,6 +52,7 @@ MBR_FLAGS: Final = {"active": 0}
 _MBR_TYPE: Final = re.compile(r"0x[0-9a-fA-F]{1,2}")
 _WORDS: Final = {
     "table": ("gpt|dos", ()),
+    "convert": ("gpt|mbr", ()),
     "create": ("", ("start", "size", "type", "name", "fs", "label")),
     "delete": ("N", ()),
     "resize": ("N", ("size",)),
@@ -85,6 +87,12 @@ def parse_operation(text: str, layout: Layout, new_guid: Callable[[], str]) -> O
                 raise UsageError(f"There is no partition table of the kind “{plain[0]}”.", "Write gpt or dos.")
             guid = new_guid()
             return NewTable("gpt", guid) if plain[0] == "gpt" else NewTable("dos", guid[:8].lower())
+        case "convert":
+            if plain[0] not in ("gpt", "mbr", "dos"):
+                raise UsageError(f"There is no partition table of the kind “{plain[0]}”.", "Write gpt or mbr.")
+            return Convert(
+                "gpt" if plain[0] == "gpt" else "dos", tuple(new_guid() for _ in range(len(layout.data_partitions) + 1))
+            )
         case "create":
             return _create(named, layout, new_guid)
         case "delete":

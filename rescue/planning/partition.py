@@ -10,6 +10,7 @@ from rescue.errors import RefusedError, UsageError
 from rescue.model.extents import Extent, ExtentMap
 from rescue.model.layout import Layout, Partition
 from rescue.model.operation import (
+    Convert,
     Create,
     Delete,
     Flag,
@@ -21,6 +22,7 @@ from rescue.model.operation import (
     Resize,
     SetType,
 )
+from rescue.planning.convert import convert_in_place
 from rescue.units import MIB, align_down, align_up, human_size
 
 ALIGN: Final = 1 * MIB
@@ -52,6 +54,8 @@ def apply(layout: Layout, operation: Operation) -> Layout:
         )
     if isinstance(operation, Create):
         return _create(layout, operation)
+    if isinstance(operation, Convert):
+        return convert_in_place(layout, operation).layout
     partition = partition_of(layout, operation.number)
     match operation:
         case Delete():

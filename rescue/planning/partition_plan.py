@@ -20,11 +20,12 @@ from rescue.model.edit import (
 )
 from rescue.model.extents import Extent
 from rescue.model.layout import Layout, Partition
-from rescue.model.operation import Create, Delete, FileSystem, Format, Move, NewTable, Operation, Resize
+from rescue.model.operation import Convert, Create, Delete, FileSystem, Format, Move, NewTable, Operation, Resize
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey
 from rescue.model.tables import link_offsets
 from rescue.model.volume import Identity, Volume
+from rescue.planning.convert import KINDS, convert_in_place, label_warnings
 from rescue.planning.operation_text import parse_operation
 from rescue.planning.partition import apply, partition_of
 from rescue.planning.wipe import signature_extents
@@ -178,6 +179,8 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
             if draft.contents.get(partition.start):
                 draft.losses.append(_what(draft, partition))
             _format(draft, partition, operation.filesystem, operation.label)
+        case Convert():
+            _convert(draft, operation)
         case Resize():
             _resize(draft, partition_of(before, operation.number), after)
         case Move():
@@ -219,6 +222,25 @@ def _new_table(draft: Draft, operation: NewTable, after: Layout, target: DiskSur
         draft.changed += extents
     draft.contents.clear()
     draft.layout = after
+
+
+def _convert(draft: Draft, operation: Convert) -> None:
+    """Another kind of table around the same partitions."""
+    before = draft.layout
+    made = convert_in_place(before, operation)
+    was, becomes = KINDS[before.label], KINDS[operation.label]
+    draft.sentences.append(
+        f"Make the partition table {becomes}; it is {was}. Partitions stay where they are, with what is in them."
+    )
+    draft.sentences += [f"Partition {old} becomes partition {new}." for old, new in made.numbers if old != new]
+    for number in made.left_out:
+        what = _what(draft, partition_of(before, number))
+        draft.losses.append(what)
+        draft.sentences.append(
+            f"Take {what} out of the table: {becomes} knows no such partition. What is in it is not overwritten."
+        )
+    draft.warnings += label_warnings(before, operation.label)
+    draft.layout = made.layout
 
 
 def _format(draft: Draft, partition: Partition, filesystem: FileSystem, label: str) -> None:

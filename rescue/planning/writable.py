@@ -25,6 +25,22 @@ def refuse_unwritable(target: DiskSurvey) -> None:
         raise RefusedError(f"{disk.title} is read-only.", "Check its write-protect switch, or choose another disk.")
 
 
+def target_sectors(disk: Disk, source: int, asked: int) -> int:
+    """The sectors, in bytes, that a table on a target is written for.
+
+    A file has none of its own: those of the source, or those that were ``asked`` for (0: none). Raises RefusedError for a
+    disk that has others than were asked for.
+    """
+    if disk.is_file:
+        return asked or source
+    if asked not in (0, disk.logical_sector_size):
+        raise RefusedError(
+            f"{disk.title} has sectors of {disk.logical_sector_size} bytes, {asked} were asked for.",
+            "Leave --sector-size out: it is for targets that are files.",
+        )
+    return disk.logical_sector_size
+
+
 def refuse_other_sectors(disk: Disk, sector_size: int, whose: str) -> None:
     """Raise RefusedError for a target whose sectors are of another size. ``whose`` begins a clause: "X has sectors of"."""
     # A file has no sectors of its own; a disk's are in its hardware and in every table and file system on it.
@@ -32,5 +48,5 @@ def refuse_other_sectors(disk: Disk, sector_size: int, whose: str) -> None:
         raise RefusedError(
             f"{disk.title} has sectors of {disk.logical_sector_size} bytes, {whose} {sector_size}."
             " Its partition table and file systems would not be understood.",
-            f"Choose a disk with sectors of {sector_size} bytes.",
+            f"Choose a disk with sectors of {sector_size} bytes, or let its partitions be fitted (--fit auto).",
         )

@@ -10,12 +10,15 @@ from rescue.devices.kernel import Kernel
 from rescue.devices.usage import stands_on
 from rescue.engine.minimum import minimum_size
 from rescue.engine.overlay import MEMORY, SourceBlocks
+from rescue.engine.sectors import sector_fit
 from rescue.engine.shrink import SHRINKABLE
 from rescue.errors import RefusedError, UsageError
 from rescue.images.chain import Chain
 from rescue.images.nbd.session import Blocks
 from rescue.images.view import ImageView
 from rescue.model.disk import Disk
+from rescue.model.fit import SectorFit
+from rescue.model.source import SliceSource, Source
 from rescue.model.survey import DiskSurvey
 from rescue.model.volume import Volume
 from rescue.system.blockfile import FileSource
@@ -60,6 +63,44 @@ def _minimums(blocks: Blocks, volumes: Sequence[Volume], folder: Path) -> dict[i
         return {}  # the tools need devices; without them volumes keep their sizes
     shrinkable = [v for v in volumes if _can_shrink(v.identity.type) and not v.whole_because]
     return {v.partition: minimum_size(blocks, v.start, v.end, v.identity, folder=folder).bytes for v in shrinkable}
+
+
+def image_sectors(chain: Chain, sector_size: int) -> dict[int, SectorFit]:
+    """What sectors of ``sector_size`` bytes ask of each volume of an image, by partition. Raises RescueError."""
+    return _sectors(ImageView(chain), chain.manifest.volumes, sector_size)
+
+
+def disk_sectors(disk: DiskSurvey, sector_size: int) -> dict[int, SectorFit]:
+    """The same of a disk, which is only read."""
+    with FileSource(disk.disk.path, direct=True, cached=True) as source:
+        if source.is_device:
+            source.drop_cache()
+        return _sectors(source, disk.volumes, sector_size)
+
+
+def _sectors(disk: Source, volumes: Sequence[Volume], sector_size: int) -> dict[int, SectorFit]:
+    found = {
+        v.partition: sector_fit(SliceSource(disk, v.start, v.end), v.identity, v.whole_because, sector_size) for v in volumes
+    }
+    for volume in volumes:
+        if found[volume.partition].how == "refill" and (why := _why_no_refill(volume.identity.type)):
+            found[volume.partition] = SectorFit("refuse", why)
+    return found
+
+
+def _why_no_refill(filesystem: str) -> str:
+    """Why no file system of this kind can be made anew and filled on this system; "" when it can."""
+    if filesystem in ("vfat", "exfat"):
+        return ""
+    programs = ("mkfs.xfs", "xfsdump", "xfsrestore") if filesystem == "xfs" else ("mke2fs", "rsync")
+    missing = [name for name in programs if not have(name)]
+    if missing:
+        return f"It would have to be made anew, for which {missing[0]} is not installed."
+    if os.geteuid() != 0:
+        return f"Its {filesystem} would have to be made anew and filled, which takes root."
+    if not _has_driver(filesystem):
+        return f"Its {filesystem} would have to be made anew, and this system has no driver for it."
+    return ""
 
 
 def _can_shrink(filesystem: str) -> bool:

@@ -37,9 +37,12 @@ class _Fitting(RecordedMachine):
         return super().plan_restore(image, target, replace(request, wishes=NO_WISHES))
 
 
-_OPTIONS = "--size 3=300GiB --size 1=same --leave-out 2 --order 3,1 --overlay /mnt/usb/x"
+_OPTIONS = "--size 3=300GiB --size 1=same --leave-out 2 --order 3,1 --overlay /mnt/usb/x --sector-size 512"
 _WISHES = FitWishes(
-    (FitWish(3, "exactly", 300 * GIB), FitWish(1, "keep"), FitWish(2, "leave-out")), order=(3, 1), overlay="/mnt/usb/x"
+    (FitWish(3, "exactly", 300 * GIB), FitWish(1, "keep"), FitWish(2, "leave-out")),
+    order=(3, 1),
+    overlay="/mnt/usb/x",
+    sector_size=512,
 )
 
 
@@ -78,6 +81,7 @@ def test_a_size_in_words(text: str, wish: FitWish) -> None:
         ("--order 1,,3", "not the number of a partition"),
         ("--size 9=4G", "no partition 9"),
         ("--size 3=4G --leave-out 3", "only one thing"),
+        ("--sector-size 520", "invalid choice"),
         ("--order 1,2", "every partition that is kept"),
         ("--fit same --size 3=max", "all are to be the same"),
     ],

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rescue.errors import RefusedError
-from rescue.model.fit import FitWish, FitWishes
-from rescue.model.fitting import FitDisk
+from rescue.model.fit import NO_WISHES, FitWish, FitWishes, SectorFit
+from rescue.model.fitting import FitDisk, FitVolumes
 from rescue.model.plan import Plan
-from rescue.planning.fitting import FitChoice, FitSource, may_shrink, needs_fit, plan_fit, wish_options
+from rescue.planning.fitting import FitChoice, FitSource, fit_mode, may_shrink, needs_fit, plan_fit, wish_options
+from rescue.planning.writable import target_sectors
 from rescue.units import GIB, MIB
 from tests.unit.planning.machines import BLANK_SURVEY, LAPTOP, LAPTOP_SURVEY, LAYOUT, VOLUMES, sized
 
@@ -78,3 +81,55 @@ def test_when_a_disk_is_fitted() -> None:
     assert not needs_fit(10, 10, None, FitWishes(overlay="/x"))
     assert may_shrink(10, 20, FitWishes((FitWish(1, "min"),)))
     assert not may_shrink(10, 20, FitWishes())
+
+
+def _on_4096(*wishes: FitWish, **fits: SectorFit) -> Plan:
+    sectors = {1: SectorFit("refill"), 2: SectorFit("copy"), 3: SectorFit("patch")}
+    sectors |= {int(number.removeprefix("p")): fit for number, fit in fits.items()}
+    other = replace(BLANK_SURVEY, disk=replace(BLANK_SURVEY.disk, logical_sector_size=4096))
+    choice = FitChoice("clone", "keep", {}, wishes=FitWishes(wishes), sectors=sectors)
+    return plan_fit(_SOURCE, other, choice)
+
+
+def test_other_sectors() -> None:
+    plan = _on_4096()
+    step = _step(plan)
+    assert step.layout.sector_size == 4096
+    assert [(v.how, v.sector_size) for v in step.volumes] == [("refill", 4096), ("copy", 0), ("copy", 4096)]
+    (after,) = (step for step in plan.steps if isinstance(step, FitVolumes))
+    assert after.sector_size == 4096
+    # None of them moves, but boot sectors count where they are in sectors.
+    assert [v.partition for v in after.volumes] == [1, 3]
+    text = " ".join(plan.sentences)
+    assert "for sectors of 4096 bytes; it was for 512." in text
+    assert "Partition 1 (512.0 MiB) keeps its place. Its FAT is made anew" in text
+    assert "Its NTFS is made to count in the new sectors." in text
+    assert any("BIOS" in warning for warning in plan.warnings)
+    assert not any("is not known. It is copied" in warning for warning in plan.warnings)  # a Microsoft reserved one is known
+
+
+def test_what_cannot_be_on_other_sectors_is_refused_by_name_unless_it_is_left_out() -> None:
+    refused = SectorFit("refuse", "Its NTFS has records of 1024 bytes, which Windows cannot use there.")
+    with pytest.raises(
+        RefusedError, match=r"Partition 3, NTFS, “Windows”.*4096 bytes and not 512\. Its NTFS has records"
+    ) as said:
+        _on_4096(p3=refused)
+    assert "--leave-out 3" in said.value.hint
+    assert [v.partition for v in _step(_on_4096(FitWish(3, "leave-out"), p3=refused)).volumes] == [1, 2]
+
+
+def test_whether_a_target_has_sectors_of_its_own() -> None:
+    disk = BLANK_SURVEY.disk
+    assert target_sectors(disk, 4096, 0) == 512
+    assert target_sectors(disk, 4096, 512) == 512
+    with pytest.raises(RefusedError, match="has sectors of 512 bytes, 4096 were asked for"):
+        target_sectors(disk, 512, 4096)
+    file = replace(disk, is_file=True)
+    assert [target_sectors(file, 4096, asked) for asked in (0, 512, 4096)] == [4096, 512, 4096]
+
+
+def test_a_larger_disk_with_other_sectors_is_not_filled_unasked() -> None:
+    assert fit_mode(10, 20, None, NO_WISHES) == "keep"
+    assert fit_mode(10, 9, None, NO_WISHES) == "auto"
+    assert fit_mode(10, 20, None, FitWishes(order=(1,))) == "auto"
+    assert fit_mode(10, 20, "same", NO_WISHES) == "same"
