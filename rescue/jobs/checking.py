@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import suppress
+from typing import Final
 
 from rescue.engine.check_store import Checked, check_store
+from rescue.engine.damage import damage_of
+from rescue.engine.verify import DamagedImageError
 from rescue.errors import CredentialError, DamagedError, RescueError
+from rescue.images.chain import Chain
 from rescue.images.proofs import record_result
 from rescue.images.reader import ImageFile
 from rescue.images.secrets import Secrets
+from rescue.images.view import ImageView
 from rescue.jobs.execute import Facts, IncompleteError
 from rescue.jobs.reporter import Reporter
+from rescue.jobs.salvaging import damage_facts
+from rescue.model.damage import VolumeDamage, damage_lines
 from rescue.model.plan import VerifyStore
 from rescue.model.progress import CancelToken
 from rescue.model.text import shown
 from rescue.stores.folder import FolderStore
+
+_DAMAGE_SECONDS: Final = 30.0  # for each volume
+_PLACES_TOLD: Final = 20
 
 
 class DamagedImagesError(IncompleteError):
@@ -27,6 +38,19 @@ class LockedImagesError(IncompleteError):
     """Nothing is damaged, but some images could not be opened."""
 
     exit_code = CredentialError.exit_code
+
+
+def damaged_image(path: str, error: DamagedImageError, secrets: Secrets) -> DamagedImagesError:
+    """What the check of one image ends with that found it damaged: every place, and which files that costs."""
+    found: tuple[VolumeDamage, ...] = ()
+    if error.lost:
+        with suppress(RescueError), Chain(path, secrets, incomplete=True) as chain:
+            found = damage_of(ImageView(chain), chain.manifest.volumes, error.lost, seconds=_DAMAGE_SECONDS)
+    told = list(error.places[:_PLACES_TOLD])
+    if error.count > len(told):
+        told.append(f"and {error.count - len(told)} more places")
+    facts = damage_facts(found) | {"image": path, "missing_bytes": error.lost.total, "damaged_places": list(error.places)}
+    return DamagedImagesError("\n".join([error.headline, *told, *damage_lines(found)]), facts, error.hint)
 
 
 def verify_store(step: VerifyStore, secrets: Secrets, token: CancelToken, reporter: Reporter) -> Facts:

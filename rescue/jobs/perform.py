@@ -218,21 +218,26 @@ class EngineSteps:
             self._salvaged = ""
 
     def _verify(self, step: VerifyImage, token: CancelToken, reporter: Reporter) -> Facts:
-        from rescue.engine.verify import verify_image
+        from rescue.engine.verify import DamagedImageError, verify_image
 
         if step.image in self._not_made:
             return {}
         if self._plan.kind in ("backup", "consolidate"):
             _forget_cached(step.image)
-        with _recorded(step.image, "hashes"):
-            result = verify_image(
-                step.image,
-                self._secrets,
-                own_only=step.own_only,
-                token=token,
-                progress=reporter.progress,
-                notify=reporter.message,
-            )
+        try:
+            with _recorded(step.image, "hashes"):
+                result = verify_image(
+                    step.image,
+                    self._secrets,
+                    own_only=step.own_only,
+                    token=token,
+                    progress=reporter.progress,
+                    notify=reporter.message,
+                )
+        except DamagedImageError as error:
+            from rescue.jobs.checking import damaged_image
+
+            raise damaged_image(step.image, error, self._secrets) from error
         self._forget_salvaged()
         facts: Facts = {"image": step.image, "verified": True, "verified_bytes": result.checked_bytes}
         return facts | {"bad_bytes": result.bad_bytes} if result.bad_bytes else facts

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from rescue.images.chain import Chain
+from rescue.images.frames import FrameUse
+from rescue.images.frames import uses as all_uses
 from rescue.images.reader import ImageFile, ImageReader
 from rescue.system.run import run
 from rescue.units import GIB, MIB
@@ -120,3 +123,30 @@ def test_an_encrypted_image_and_its_child(rescue: Rescue, disk: Path, dest: Path
     result = rescue("restore", dest / "two.rimg", target, "--yes", "--salvage", *opening)
     assert result.code == 0, result
     assert digest(target) == digest(whole)
+
+
+def test_verify_tells_all_of_it(rescue: Rescue, wide_image: Path, tmp_path: Path) -> None:
+    """Files of three partitions are hit: each place and each file is named, and the result is kept."""
+    damaged = _copy(wide_image, tmp_path)
+    hit = []
+    with Chain(wide_image) as chain:
+        uses = [use for use in all_uses(chain) if isinstance(use, FrameUse)]
+        for partition in chain.layout.data_partitions[:3]:
+            # File contents: larger than any structure of the file system.
+            hit.append(
+                max((use for use in uses if partition.start < use.chunks[0].start < partition.end), key=lambda use: use.length)
+            )
+    for use in hit:
+        _flip(damaged, use.offset + use.length // 2)
+    result = rescue("verify", damaged, "--json")
+    assert result.code == 4, result
+    verdict = json.loads(result.out)
+    assert f"{damaged} is damaged in 3 places" in verdict["message"]
+    for number, use in enumerate(hit, 1):
+        assert f"Partition {number}, byte" in verdict["message"]
+        assert f"byte {use.offset} of {damaged}" in verdict["message"]
+        assert any(name.startswith(f"{number}:/file-") for name in verdict["facts"]["damaged_files"])
+    assert 0 < verdict["facts"]["missing_bytes"] <= sum(chunk.length for use in hit for chunk in use.chunks)
+    assert "FAILED" in rescue.ok("list", tmp_path).out
+    told = rescue("verify", damaged)
+    assert "\n  /file-" in told.err

@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from rescue.engine.verify import verify_image
-from rescue.errors import DamagedError
+from rescue.engine.verify import DamagedImageError, verify_image
+from rescue.errors import DamagedError, SourceReadError
 from rescue.images.chain import Chain
 from rescue.images.format import RowKind, SeekEntry, pack_seek_table, zero_checksum
+from rescue.images.frames import FrameUse
+from rescue.images.frames import uses as all_uses
+from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken
+from rescue.system.blockfile import FileSource
 from rescue.units import MIB
 from tests.unit.images.disks import small_disk, write_image
 
@@ -104,3 +108,99 @@ def test_the_checksum_of_zeros_is_that_of_a_frame() -> None:
         frame = zstandard.ZstdCompressor(write_checksum=True).compress(bytes(length))
         assert zero_checksum(length) == int.from_bytes(frame[-4:], "little")
     assert SeekEntry(1).checksum == int.from_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(b"")[-4:], "little")
+
+
+def _broken(path: Path) -> DamagedImageError:
+    with pytest.raises(DamagedImageError) as raised:
+        _verify(path)
+    return raised.value
+
+
+def _flip(path: Path, *offsets: int) -> None:
+    content = bytearray(path.read_bytes())
+    for offset in offsets:
+        content[offset] ^= 0x10
+    path.write_bytes(content)
+
+
+class TestAllOfIt:
+    """A check does not stop at the first damage: all of it is found, with what it costs."""
+
+    @pytest.fixture
+    def image(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr("rescue.images.writer._SEGMENT_SPAN", 2 * MIB)
+        path = tmp_path / "image.img.zst"
+        write_image(small_disk(4, 16 * MIB), path)
+        return path
+
+    def test_frames(self, image: Path) -> None:
+        with Chain(image) as chain:
+            uses = [use for use in all_uses(chain) if isinstance(use, FrameUse)]
+            starts = [partition.start for partition in chain.layout.partitions]
+            one, two = (
+                next((use for use in uses if use.chunks[0].start >= start), uses[-1]) for start in starts
+            )  # fmt: skip
+        damaged = [uses[0], one, two]
+        _flip(image, *(use.offset + use.length // 2 for use in damaged))
+        error = _broken(image)
+        assert error.count == len(error.places) == 3
+        for use, place in zip(damaged, error.places, strict=True):
+            assert f"byte {use.offset} of {image} ({use.length} bytes)" in place
+            assert list(error.lost.overlapping(use.chunks[0].start, use.chunks[-1].end))
+        assert [text.split(",")[0].split(":")[0] for text in error.places] == [
+            "Byte 0 of the disk", "Partition 1", "Partition 2",
+        ]  # fmt: skip
+        whole = ExtentMap(sorted((chunk.start, chunk.end) for use in damaged for chunk in use.chunks))
+        assert not error.lost.difference(whole)
+
+    def test_a_segment_and_a_frame_behind_it(self, image: Path) -> None:
+        with Chain(image) as chain:
+            entry = chain.manifest.segments[1]
+            later = next(row for row in chain.segment_rows(3) if row.kind == RowKind.DATA)
+        _flip(image, entry.offset + entry.length // 2, later.frame_offset + later.frame_length // 2)
+        error = _broken(image)
+        assert error.count == 2
+        assert "Part 1 of its index" in error.places[0]
+        assert ExtentMap([(entry.start, entry.end)]).difference(error.lost) == ExtentMap()
+        assert list(error.lost.overlapping(later.start - later.in_frame, later.start - later.in_frame + later.frame_content))
+
+    def test_what_costs_nothing(self, image: Path) -> None:
+        """The seek table, and zeros that a stock decoder would give out: the disk is whole."""
+        with Chain(image) as chain:
+            table = chain.image.seek_table_offset
+            frames = [use for use in all_uses(chain) if isinstance(use, FrameUse)]
+        content = image.read_bytes()
+        zeros = content.index(b"\x28\xb5\x2f\xfd\x80\x38")
+        assert all(not use.offset <= zeros < use.offset + use.length for use in frames)
+        _flip(image, table + 8 + 12 * 3 + 4, zeros + 10)
+        error = _broken(image)
+        assert error.count == 2
+        assert not error.lost
+        assert "nothing of the disk is lost" in error.message
+
+    def test_a_medium_that_does_not_give_some_of_it(self, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with Chain(image) as chain:
+            use = [use for use in all_uses(chain) if isinstance(use, FrameUse)][1]
+        good = FileSource.pread_into
+
+        def pread_into(source: FileSource, buffer: memoryview, offset: int) -> None:
+            if offset == use.offset:
+                raise SourceReadError("The medium is bad.", offset, len(buffer))
+            good(source, buffer, offset)
+
+        monkeypatch.setattr(FileSource, "pread_into", pread_into)
+        error = _broken(image)
+        assert error.count == 1
+        assert "The medium is bad." in error.places[0]
+        assert error.lost == ExtentMap(sorted((chunk.start, chunk.end) for chunk in use.chunks))
+
+    def test_a_medium_that_is_gone(self, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """That is no damage of the image: it is told as what it is."""
+        monkeypatch.setattr("rescue.engine.verify._GIVEN_UP", 3)
+
+        def pread_into(source: FileSource, buffer: memoryview, offset: int) -> None:
+            raise SourceReadError("The medium is gone.", offset, len(buffer))
+
+        monkeypatch.setattr(FileSource, "pread_into", pread_into)
+        with pytest.raises(SourceReadError, match="gone"):
+            _verify(image)
