@@ -172,7 +172,7 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
             partition = partition_of(before, operation.number)
             if partition.kind != "extended":
                 draft.losses.append(_what(draft, partition))
-            draft.sentences.append(f"Take {_what(draft, partition)} out of the table. What is in it is not overwritten.")
+            draft.sentences.append(f"{_what(draft, partition)}: take it out of the table. What is in it is not overwritten.")
             draft.layout = after
         case Format():
             partition = partition_of(before, operation.number)
@@ -186,7 +186,7 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
         case Move():
             _move(draft, partition_of(before, operation.number), after, queue)
         case _:
-            draft.sentences.append(f"Set what the table says of {_what(draft, partition_of(before, operation.number))}.")
+            draft.sentences.append(f"{_what(draft, partition_of(before, operation.number))}: set what the table says of it.")
             draft.layout = after
 
 
@@ -305,7 +305,7 @@ def _resize(draft: Draft, old: Partition, after: Layout) -> None:
             draft.warnings.append(_CUT)
     if volume is not None:
         draft.contents[old.start] = replace(volume, end=new.end)
-    draft.sentences.append(f"Make {what} {'smaller' if new.end < old.end else 'larger'}: {human_size(new.size)}.")
+    draft.sentences.append(f"{what}: make it {'smaller' if new.end < old.end else 'larger'}, {human_size(new.size)}.")
 
 
 def _move(draft: Draft, old: Partition, after: Layout, queue: tuple[str, ...]) -> None:
@@ -331,7 +331,8 @@ def _move(draft: Draft, old: Partition, after: Layout, queue: tuple[str, ...]) -
         )
     )  # fmt: skip
     draft.sentences.append(
-        f"Move {what} from {human_size(old.start)} to {human_size(new.start)}. It can be interrupted: the same command goes on."
+        f"{what}: move it from {human_size(old.start)} to {human_size(new.start)}."
+        " It can be interrupted: the same command goes on."
     )
     used = volume.used_bytes if volume else old.size
     draft.bytes += 2 * used

@@ -66,8 +66,8 @@ def plan_wipe(target: DiskSurvey, request: WipeRequest, sanitizing: Sanitizing |
             sentences = [f"Write zeros over all {human_size(disk.size)} of {who}."]
             if not disk.rotational and not disk.is_file:
                 warnings.append(
-                    "Flash keeps spare blocks that cannot be addressed; what was in them stays. --method sanitize erases those"
-                    " too, where the disk can."
+                    "Flash keeps spare blocks that cannot be addressed; what was in them stays. A disk that can erase itself"
+                    " (sanitize) erases those too."
                 )
         case "sanitize":
             if sanitizing is None:

@@ -41,6 +41,11 @@ _FACTS = {
     "compared": "Compared with",
     "compared_bytes": "Compared",
     "content_bytes": "Copied",
+    "written_bytes": "Written",
+    "erased_bytes": "Overwritten with zeros",
+    "samples": "Samples of its content that are gone",
+    "saved": "The old partition table is kept in",
+    "moved_bytes": "Moved",
     "bad_bytes": "Could not be read",
     "damaged_files": "Damaged files",
     "seconds": "Time",
@@ -144,8 +149,10 @@ def image_origin(image: ImageSummary) -> str:
     return " – ".join(part for part in (plain(image.host), disk) if part) or plain(image.name)
 
 
-def target_obstacle(survey: DiskSurvey, image: ImageSummary | None) -> str:
-    """Why this disk cannot be chosen as a target of ``image``, as a clause; empty when it can."""
+def target_obstacle(survey: DiskSurvey, image: ImageSummary | None, source: DiskSurvey | None = None) -> str:
+    """Why this disk cannot be written over with ``image`` or ``source`` (or at all), as a clause; empty when it can."""
+    if source is not None and (survey.disk.path, survey.disk.serial) == (source.disk.path, source.disk.serial):
+        return "the disk that is to be copied"
     if survey.is_rescue_medium:
         return "rescue medium, protected"
     if survey.unreadable:
@@ -154,12 +161,14 @@ def target_obstacle(survey: DiskSurvey, image: ImageSummary | None) -> str:
         return "; ".join(plain(protection.reason) for protection in survey.protections)
     if survey.disk.read_only:
         return "write-protected"
-    if image is None or image.disk is None:
+    disk, what = (source.disk, "the other disk") if source else (image.disk if image else None, "the image")
+    if disk is None:
         return ""
-    if survey.disk.logical_sector_size != image.disk.logical_sector_size:
-        return f"has {survey.disk.logical_sector_size}-byte sectors, the image {image.disk.logical_sector_size}-byte ones"
+    if survey.disk.logical_sector_size != disk.logical_sector_size:
+        return f"has {survey.disk.logical_sector_size}-byte sectors, {what} {disk.logical_sector_size}-byte ones"
     # File systems are made smaller on the way; whether they get small enough is for the plan to say.
-    missing = image.used_bytes - survey.disk.size
+    used = source.used_bytes if source else image.used_bytes if image else 0
+    missing = used - survey.disk.size
     if missing > 0:
         return f"too small by {human_size(missing)}"
     return ""
@@ -192,6 +201,10 @@ def job_words(plan: Plan) -> str:
             return f"Restore onto {plain(plan.target.title)}"
         case "clone" if plan.target is not None:
             return f"Clone onto {plain(plan.target.title)}"
+        case "wipe" if plan.target is not None:
+            return f"Wipe {plain(plan.target.title)}"
+        case "partition" if plan.target is not None:
+            return f"Change the partitions of {plain(plan.target.title)}"
         case "verify" | "export":
             images = [step.image for step in plan.steps if isinstance(step, VerifyImage | MountImage | ExportImage)]
             verb = "Check" if plan.kind == "verify" else "Export"

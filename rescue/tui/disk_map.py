@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rescue.model.layout import Layout
 from rescue.model.survey import DiskSurvey
 from rescue.model.volume import Volume
 from rescue.tui.describe import is_locked
@@ -64,14 +66,18 @@ def _used_share(volume: Volume | None, size: int) -> float:
 
 def segments(survey: DiskSurvey) -> list[Segment]:
     """The parts of the disk in the order of their place, gaps that nobody would miss left out."""
-    by_number = {volume.partition: volume for volume in survey.volumes}
+    return parts_of(survey.layout, survey.volumes, survey.disk.size)
+
+
+def parts_of(layout: Layout, volumes: Sequence[Volume], size: int) -> list[Segment]:
+    """The same of a layout on a disk of ``size`` bytes, with what its partitions hold."""
+    by_number = {volume.partition: volume for volume in volumes}
     whole = by_number.get(0)
     if whole is not None:
         return [Segment(0, whole.size, _used_share(whole, whole.size), volume_colour(whole))]
     found: list[Segment] = []
     position = 0
-    size = survey.disk.size
-    for partition in survey.layout.data_partitions:
+    for partition in layout.data_partitions:
         gap = partition.start - position
         if gap >= max(_SMALL_GAP, size // 200):
             found.append(Segment(-1, gap, 0.0, "ansi_white"))
@@ -106,7 +112,11 @@ def map_line(survey: DiskSurvey, width: int) -> list[Stretch]:
     """The map of a disk on exactly ``width`` cells: number, used part shaded full, free part light, no partition dotted."""
     if survey.unreadable:
         return [Stretch("?" * width, "ansi_red")]
-    parts = segments(survey)
+    return draw_parts(segments(survey), width)
+
+
+def draw_parts(parts: Sequence[Segment], width: int) -> list[Stretch]:
+    """Parts of a disk on exactly ``width`` cells."""
     cells = share_cells([part.size for part in parts], [len(part.mark) + 1 for part in parts], width)
     line: list[Stretch] = []
     for part, count in zip(parts, cells, strict=True):

@@ -12,11 +12,22 @@ from rescue.filesystems.files.tree import Entry
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
 from rescue.model.volume import Volume
-from rescue.services import BackupRequest, ExtractRequest, Machine, RestoreRequest
+from rescue.planning.partition_plan import PartitionRequest
+from rescue.planning.wipe import WipeRequest
+from rescue.services import BackupRequest, CloneRequest, ExtractRequest, Machine, RestoreRequest
 
-FlowKind = Literal["backup", "restore", "verify", "files"]
+FlowKind = Literal["backup", "restore", "clone", "verify", "files", "partition", "wipe"]
 
-FLOW_NAMES: dict[FlowKind, str] = {"backup": "Back up", "restore": "Restore", "verify": "Check an image", "files": "Files"}
+FLOW_NAMES: dict[FlowKind, str] = {
+    "backup": "Back up",
+    "restore": "Restore",
+    "clone": "Clone",
+    "verify": "Check an image",
+    "files": "Files",
+    "partition": "Partitions",
+    "wipe": "Wipe",
+}
+TableWork = Literal["", "put-back", "repair"]
 
 
 class OpenedPlace:
@@ -53,6 +64,10 @@ class Flow:
     target: DiskSurvey | None = None
     request: BackupRequest = field(default_factory=BackupRequest)
     restore: RestoreRequest = field(default_factory=RestoreRequest)
+    clone: CloneRequest = field(default_factory=CloneRequest)
+    wipe: WipeRequest | None = None
+    edit: PartitionRequest | None = None  # the partitions of the target
+    table: TableWork = ""  # done to its partition table as a whole instead
     open_filesystems: bool = True  # of a check: not only the hashes
     machine: Machine | None = None  # with the secrets that were given on the way; None: none were
     volume: Volume | None = None  # whose files are looked into

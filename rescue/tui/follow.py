@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from rescue.model.clone import CloneTable
+from rescue.model.edit import FormatVolume, PutTableBack, ResizeVolume, SanitizeDisk, SaveTables, SetTable
+from rescue.model.fitting import FitTable, FitVolumes
 from rescue.model.plan import Step, WipeTarget, WriteTable
 from rescue.model.progress import Finished, Message, Progress
 from rescue.services import Job
 
 STALLED_AFTER = 10.0
+_SHORT = (WipeTarget, WriteTable, CloneTable, FitTable)
+# Their progress counts file systems, or shares of the whole, or is not told at all.
+_NOT_BYTES = (FitVolumes, SaveTables, SetTable, PutTableBack, FormatVolume, ResizeVolume, SanitizeDisk)
 _RATES_KEPT = 600
 
 
@@ -19,6 +25,7 @@ class StepState:
 
     title: str
     moves_data: bool
+    counts_bytes: bool = True
     done: int = 0
     total: int = 0
     rate: float = 0.0
@@ -41,7 +48,7 @@ class StepState:
 
 
 def _moves_data(step: Step) -> bool:
-    return not isinstance(step, WipeTarget | WriteTable)
+    return not isinstance(step, (*_SHORT, *_NOT_BYTES))
 
 
 class Follower:
@@ -49,7 +56,7 @@ class Follower:
 
     def __init__(self, job: Job, now: float) -> None:
         self.job = job
-        self.steps = [StepState(step.title, _moves_data(step)) for step in job.plan.steps]
+        self.steps = [StepState(step.title, _moves_data(step), not isinstance(step, _NOT_BYTES)) for step in job.plan.steps]
         self.current = -1
         self.messages: list[Message] = []
         self.finished: Finished | None = None
@@ -97,7 +104,7 @@ class Follower:
             step.first_time, step.first_done, step.started = now, event.done, True
         self.current = max(self.current, event.index)
         step.done, step.total, step.rate, step.left, step.last_time = event.done, event.total, event.rate, event.eta, now
-        if now - self._last_rate >= 1.0:
+        if now - self._last_rate >= 1.0 and step.counts_bytes:
             self.rates.append(event.rate)
             self._last_rate = now
 
@@ -117,7 +124,9 @@ class Follower:
         expected: list[int] = []
         last = self.job.plan.estimated_bytes // max(sum(step.moves_data for step in self.steps), 1)
         for index, step in enumerate(self.steps):
-            if step.started:
+            if not step.counts_bytes:
+                expected.append(0)
+            elif step.started:
                 last = step.total if step.moves_data else last
                 expected.append(step.done if self.step_is_done(index) else step.total)
             else:
@@ -127,7 +136,7 @@ class Follower:
     @property
     def all_done(self) -> int:
         """Bytes done in all steps."""
-        return sum(step.done for step in self.steps)
+        return sum(step.done for step in self.steps if step.counts_bytes)
 
     @property
     def all_total(self) -> int:
@@ -137,8 +146,12 @@ class Follower:
     @property
     def share(self) -> float:
         """0 to 1, in all."""
+        if not any(step.counts_bytes for step in self.steps):
+            step = self.steps[self.current] if 0 <= self.current < len(self.steps) else None
+            return (self.current + step.share) / len(self.steps) if step else 0.0
         total = self.all_total
-        return self.all_done / total if total else 0.0
+        share = self.all_done / total if total else 0.0
+        return share if self.ended else min(share, 0.99)  # what comes after the last byte takes its time, too
 
     @property
     def seconds_left(self) -> float:
@@ -147,7 +160,7 @@ class Follower:
             return 0.0
         step = self.steps[self.current]
         rate = step.average or step.rate
-        if rate <= 0:
+        if rate <= 0 or not step.counts_bytes:
             return 0.0
         now = step.left or (step.total - step.done) / rate
         return now + sum(self._expected()[self.current + 1 :]) / rate

@@ -53,6 +53,10 @@ class RescueScreen(Screen[None]):
         """What the title line says."""
         return self.HEADING
 
+    def help_text(self) -> str:
+        """What F1 shows."""
+        return self.HELP
+
     def content(self) -> Iterable[Widget]:
         """The widgets between the two lines."""
         raise NotImplementedError
@@ -72,7 +76,7 @@ class RescueScreen(Screen[None]):
 
     def action_help(self) -> None:
         """Explain this screen."""
-        self.rescue.push_screen(HelpDialog(self.heading(), self.HELP))
+        self.rescue.push_screen(HelpDialog(self.heading(), self.help_text()))
 
     def action_scroll_body(self, pages: int) -> None:
         """Scroll the long text of the screen."""

@@ -12,6 +12,8 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from rescue.model.edit import EraseExtents
+from rescue.model.plan import Plan
 from rescue.planning.words import plain
 from rescue.tui.describe import JOB_NAMES, fact_words, job_words
 from rescue.tui.follow import Follower
@@ -28,6 +30,8 @@ _NEXT = {
     "backup": "Keep the image's disk in a safe place. “Check an image” reads it again at any time.",
     "restore": "Remove the rescue stick and restart. If the disk holds a system, the computer can start from it.",
     "verify": "This image can be restored.",
+    "clone": "Switch off, and take one of the two disks out: they have the same identifiers. Then start from the other.",
+    "partition": "The disk can be used. “Partitions” shows it as it is now.",
     "extract": "The files are on their disk completely. It can be taken out when you are back on the Home screen.",
 }
 _OF_FILES = ("files", "folders", "links", "folder", "lost", "failed", "failures")  # in the verdict and the messages
@@ -51,6 +55,16 @@ def fact_lines(facts: Mapping[str, str | int | float | bool | list[str]], mark: 
     return lines
 
 
+def next_words(plan: Plan) -> str:
+    """What a person does after a job of this plan."""
+    if plan.kind != "wipe":
+        return _NEXT.get(plan.kind, "")
+    kept = any(isinstance(step, EraseExtents) and len(step.extents) > 1 for step in plan.steps)
+    if kept:
+        return "“Partitions” makes a partition table on the disk. Do not give it away: what files held can be got back."
+    return "The disk can be given away, or used anew: “Partitions” makes a partition table on it."
+
+
 def verdict_lines(follower: Follower) -> list[Line]:
     """Everything that is known about a job that has ended."""
     finished = follower.finished
@@ -64,6 +78,10 @@ def verdict_lines(follower: Follower) -> list[Line]:
             lines, style = [Line("Done. Everything is copied.", f"bold {GOOD}", "✓ ")], PLAIN
         case "failed" if follower.job.plan.kind == "extract" and facts.get("failures"):
             lines, style = [Line("Done, but not everything could be copied.", f"bold {WARN}", "⚠ ")], PLAIN
+        case "succeeded" if follower.job.plan.kind == "partition":
+            lines, style = [Line("Done.", f"bold {GOOD}", "✓ ")], PLAIN
+        case "succeeded" if facts.get("samples"):
+            lines, style = [Line("Done, and proved.", f"bold {GOOD}", "✓ ")], PLAIN
         case "succeeded" if facts.get("verified") or facts.get("read_back"):
             lines, style = [Line("Done, and proved.", f"bold {GOOD}", "✓ ")], PLAIN
         case "succeeded":
@@ -82,7 +100,7 @@ def verdict_lines(follower: Follower) -> list[Line]:
     if warnings:
         lines += [BLANK, Line("To know:", STRONG), *(Line(text, WARN, "  ⚠ ") for text in warnings)]
     lines.append(BLANK)
-    then = _NEXT.get(follower.job.plan.kind, "") if finished.state == "succeeded" else ""
+    then = next_words(follower.job.plan) if finished.state == "succeeded" else ""
     if interrupted([follower]):
         then = "On the Home screen, G goes on with it: what was written so far is used."
     if then:

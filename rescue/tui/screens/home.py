@@ -22,6 +22,7 @@ from rescue.tui.screens.place import PlaceScreen
 from rescue.tui.screens.resume import ResumeScreen
 from rescue.tui.screens.running import RunningScreen
 from rescue.tui.screens.source import SourceScreen
+from rescue.tui.screens.target import TargetScreen
 from rescue.tui.theme import BAD, QUIET, STRONG, WARN
 from rescue.tui.widgets.bars import KeyBar, KeyHint
 from rescue.tui.widgets.disk_panel import DiskPanel
@@ -30,14 +31,17 @@ from rescue.tui.widgets.menu import Entry, Menu
 _ENTRIES = (
     Entry("restore", "r", "Restore", "Put an image back onto a disk, and prove that it is there."),
     Entry("backup", "b", "Back up", "Keep a whole disk in one image file. The disk itself is not changed."),
-    Entry("verify", "c", "Check", "Read an image from end to end and compare every hash in it."),
+    Entry("clone", "c", "Clone", "Copy a disk straight onto another one, larger or smaller."),
     Entry("files", "f", "Files", "Look into an image or a disk, and copy files out of it."),
+    Entry("partition", "t", "Partitions", "Create, delete, resize, move and format partitions of a disk."),
+    Entry("wipe", "w", "Wipe", "Erase a disk, so that nothing is found on it any more."),
+    Entry("verify", "v", "Check", "Read an image from end to end and compare every hash in it."),
     Entry("log", "l", "Log & shell", "What ran, what it said, and a command line."),
     Entry("power", "p", "Power off", "Restart this computer, switch it off, or leave this program."),
 )
 _KEYS = (
     HELP_KEY,
-    KeyHint("1-6", "Choose", "screen.help"),
+    KeyHint("1-9", "Choose", "screen.help"),
     KeyHint("F5", "Look again", "screen.look_again"),
     KeyHint("PgDn", "More disks", "screen.scroll_body(1)"),
 )
@@ -52,8 +56,9 @@ class HomeScreen(RescueScreen):
     HELP = (
         "Each disk is drawn to scale: █ is space that holds data, ░ is free space in a partition, · belongs to no partition. "
         "The numbers on the map are those of the partitions listed below it.\n\n"
-        "Choose what to do with the arrow keys and Enter, with a number, or with a letter: R restore, B back up, C check an "
-        "image, F files, L log and shell, P power off. J goes to the running job, G goes on with one that was interrupted. "
+        "Choose what to do with the arrow keys and Enter, with a number, or with a letter: R restore, B back up, C clone, "
+        "F files, T partitions, W wipe, V check (verify) an image, L log and shell, P power off. J goes to the running job, "
+        "G goes on with one that was interrupted. "
         "Disks that are plugged in appear by themselves; F5 looks again."
     )
     KEYS = _KEYS
@@ -146,6 +151,10 @@ class HomeScreen(RescueScreen):
                 self.rescue.push_screen(SourceScreen(Flow("backup")))
             case "verify":
                 self.rescue.push_screen(PlaceScreen(Flow("verify")))
+            case "clone":
+                self.rescue.push_screen(SourceScreen(Flow("clone")))
+            case "partition" | "wipe":
+                self.rescue.push_screen(TargetScreen(Flow(event.name)))
             case "files":
                 self.rescue.push_screen(FilesSourceScreen())
             case "log":

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, assert_never
 
 from textual import on
 from textual.binding import Binding, BindingType
@@ -17,6 +17,8 @@ from textual.widgets import Input, Static
 
 from rescue.errors import RescueError
 from rescue.model.plan import CaptureDisk, Plan
+from rescue.model.survey import DiskSurvey
+from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.words import plain
 from rescue.services import Machine
 from rescue.tui.describe import disk_details, disk_name, rough_duration
@@ -33,6 +35,9 @@ from rescue.units import human_size
 _START: Final[dict[FlowKind, str]] = {
     "backup": "Start the backup",
     "restore": "Erase and restore",
+    "clone": "Erase and clone",
+    "wipe": "Erase the disk",
+    "partition": "Change the disk",
     "verify": "Start the check",
     "files": "Copy them out",
 }
@@ -52,11 +57,29 @@ def make_plan(machine: Machine, flow: Flow) -> Plan:
         source = flow.image or flow.source
         if source is not None:
             return machine.plan_extract(source, flow.volume.partition, flow.extract)
+    if flow.kind == "clone" and flow.source is not None and flow.target is not None:
+        return machine.plan_clone(flow.source, flow.target, flow.clone)
+    if flow.kind == "wipe" and flow.target is not None and flow.wipe is not None:
+        return machine.plan_wipe(flow.target, flow.wipe)
+    if flow.kind == "partition" and flow.target is not None:
+        return _plan_partition(machine, flow, flow.target)
     if flow.image is None:
         raise RescueError("No image was chosen.")
     if flow.kind == "restore" and flow.target is not None:
         return machine.plan_restore(flow.image.path, flow.target, flow.restore)
     return machine.plan_verify(flow.image.path, mount=flow.open_filesystems)
+
+
+def _plan_partition(machine: Machine, flow: Flow, target: DiskSurvey) -> Plan:
+    match flow.table:
+        case "put-back":
+            return machine.plan_undo(target, "")
+        case "repair":
+            return machine.plan_repair(target, "")
+        case "":
+            return machine.plan_partition(target, flow.edit or PartitionRequest((), ""))
+        case _:
+            assert_never(flow.table)
 
 
 def plan_lines(plan: Plan) -> list[Line]:
@@ -87,8 +110,8 @@ class ReviewScreen(RescueScreen):
 
     HELP = (
         "Nothing has been done yet. Read what will happen and, above all, what will be erased.\n\n"
-        "To restore, go to the field with Tab, type the last four characters of the disk's serial as shown, and press Enter. "
-        "That is how the wrong disk is kept safe. Cancel or Esc goes back and changes nothing.\n\n"
+        "Where a disk is overwritten or changed, go to the field with Tab, type the last four characters of the disk's serial "
+        "as shown, and press Enter. That is how the wrong disk is kept safe. Cancel or Esc goes back and changes nothing.\n\n"
         "Where a backup of this disk was interrupted, “Go on with it” keeps what is written and compares it first; "
         "“Begin anew” shows another plan, which throws it away."
     )

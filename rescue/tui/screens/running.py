@@ -173,7 +173,14 @@ class RunningScreen(RescueScreen):
 
     def _numbers(self) -> Iterable[Content]:
         follower = self.follower
-        if follower.current < 0 or not follower.all_total:
+        if follower.current < 0:
+            yield Content.styled("Starting …", STRONG)
+        elif not follower.steps[follower.current].counts_bytes:
+            step = follower.steps[follower.current]
+            words = f"{int(step.share * 100)} %" if step.share else "at work"
+            yield Content.assemble(("This step  ", QUIET), (words, STRONG))
+            yield Content.assemble(("In all     ", QUIET), (f"{int(follower.share * 100)} %", STRONG))
+        elif not follower.all_total:
             yield Content.styled("Starting …", STRONG)
         else:
             step = follower.steps[follower.current]

@@ -1,4 +1,4 @@
-"""Which disk is backed up?"""
+"""Which disk is backed up, or copied?"""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rescue.planning.words import plain
 from rescue.tui.flow import Flow
 from rescue.tui.frame import RescueScreen
 from rescue.tui.screens.place import PlaceScreen
-from rescue.tui.screens.target import disk_choice
+from rescue.tui.screens.target import TargetScreen, disk_choice
 from rescue.tui.theme import QUIET
 from rescue.tui.widgets.choices import Choices
 
 
 def source_obstacle(survey: DiskSurvey) -> str:
-    """Why a disk cannot be backed up, as a clause; empty when it can."""
+    """Why a disk cannot be read, as a clause; empty when it can."""
     if survey.is_rescue_medium:
         return "rescue medium: there is nothing of yours on it"
     if survey.unreadable:
@@ -32,18 +32,20 @@ def source_obstacle(survey: DiskSurvey) -> str:
 class SourceScreen(RescueScreen):
     """Choose the disk that is read."""
 
-    HELP = (
-        "The disk that you choose here is only read: it is not changed. Used space is kept, free space is not, "
-        "so the image is smaller than the disk."
-    )
-
     def __init__(self, flow: Flow) -> None:
         super().__init__()
         self._flow = flow
 
     def heading(self) -> str:
         """What for."""
-        return "Back up: Which disk?"
+        return "Clone: Which disk is to be copied?" if self._flow.kind == "clone" else "Back up: Which disk?"
+
+    def help_text(self) -> str:
+        """What is read of it."""
+        read = "The disk that you choose here is only read: it is not changed. Used space is "
+        if self._flow.kind == "clone":
+            return f"{read}copied, free space is not. The next screen asks for the disk that it is copied onto."
+        return f"{read}kept, free space is not, so the image is smaller than the disk."
 
     def content(self) -> Iterable[Widget]:
         """The disks."""
@@ -72,4 +74,5 @@ class SourceScreen(RescueScreen):
     @on(Choices.OptionSelected)
     def _chosen(self, event: Choices.OptionSelected) -> None:
         source = next(survey for survey in self.rescue.surveys or [] if survey.disk.path == event.option_id)
-        self.rescue.push_screen(PlaceScreen(replace(self._flow, source=source)))
+        flow = replace(self._flow, source=source)
+        self.rescue.push_screen(TargetScreen(flow) if flow.kind == "clone" else PlaceScreen(flow))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
@@ -30,10 +32,14 @@ def _stretch(stretch: Stretch, protected: bool) -> tuple[str, str]:
 
 def map_content(survey: DiskSurvey, width: int, *, marks: bool = True) -> Content:
     """The map as coloured text of ``width`` cells; the rescue medium's without colour. Without ``marks``: for a second line."""
-    line = map_line(survey, width)
+    return stretches_content(map_line(survey, width), marks=marks, protected=survey.is_rescue_medium)
+
+
+def stretches_content(line: Sequence[Stretch], *, marks: bool = True, protected: bool = False) -> Content:
+    """A map line as coloured text."""
     if not marks:
         line = [Stretch("█" * len(stretch.text), stretch.colour) if stretch.is_mark else stretch for stretch in line]
-    return Content.assemble(*(_stretch(stretch, survey.is_rescue_medium) for stretch in line))
+    return Content.assemble(*(_stretch(stretch, protected) for stretch in line))
 
 
 def heading(survey: DiskSurvey, width: int) -> Content:

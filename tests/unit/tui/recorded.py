@@ -11,6 +11,9 @@ from typing import Literal, Self
 from rescue.engine.counting import count
 from rescue.errors import CredentialError, RefusedError, RescueError, UsageError
 from rescue.images.secrets import NO_SECRETS, Secrets, recovery_bytes
+from rescue.model.clone import CloneReadBack, CloneTable
+from rescue.model.edit import ProveErased, PutTableBack, SaveTables, SetTable
+from rescue.model.fitting import FitReadBack, FitTable, FitVolumes
 from rescue.model.plan import (
     CaptureDisk,
     DeployImage,
@@ -36,6 +39,15 @@ from rescue.services.files import TreeBrowser
 from rescue.units import GIB, MIB, human_size
 from tests.unit.tui.recorded_disks import PASSPHRASE, RECOVERY, all_disks, all_images, all_places
 from tests.unit.tui.recorded_files import RecordedTree, windows_files
+from tests.unit.tui.recorded_plans import (
+    minimums_of,
+    recorded_clone,
+    recorded_edit,
+    recorded_fit,
+    recorded_repair,
+    recorded_undo,
+    recorded_wipe,
+)
 
 
 class Clock:
@@ -103,9 +115,9 @@ def play(
     """A script: each step that moves data takes its bytes at about ``rate`` a second, then a good end."""
     script: list[tuple[float, Event]] = []
     time = 0.0
-    moving = sum(not isinstance(step, WipeTarget | WriteTable) for step in plan.steps)
+    moving = sum(not isinstance(step, _SHORT) for step in plan.steps)
     for index, step in enumerate(plan.steps):
-        total = 1 * MIB if isinstance(step, WipeTarget | WriteTable) else plan.estimated_bytes // moving
+        total = 1 * MIB if isinstance(step, _SHORT) else plan.estimated_bytes // moving
         done = 0
         script.append((time, Progress(step.title, index, 0, total)))
         script.append((time, Message("info", f"{step.title}.")))
@@ -123,7 +135,11 @@ _VERDICTS = {
     "restore": "The image is restored. Everything was read back from the disk and is right.",
     "verify": "The image is whole: every hash in it is right.",
     "extract": "41 files, 2 folders, 515.7 MiB, copied into /mnt/usb/anna.",
+    "clone": "The disk is cloned. Everything was read back and is right.",
+    "wipe": "The disk is overwritten with zeros. What was erased was read back from the disk and is zeros.",
+    "partition": "The partition table is written and was read back.",
 }
+_SHORT = (WipeTarget, WriteTable, CloneTable, FitTable, FitVolumes, SaveTables, SetTable, PutTableBack)
 
 
 @dataclass
@@ -137,6 +153,8 @@ class RecordedMachine:
     image_list: list[ImageSummary] | None = None
     refuse: RescueError | None = None  # raised by open_place and the plans
     refuse_minimums: RescueError | None = None
+    begun_move: Plan | None = None  # completes a move that was interrupted on every disk
+    table_kept: bool = False
     die_at: float | None = None
     stop_events_at: float | None = None
     rate: float = 400.0 * MIB
@@ -271,6 +289,9 @@ class RecordedMachine:
         if self.refuse is not None:
             raise self.refuse
         found = self.image(image)
+        fitted = recorded_fit(found, target, request)
+        if fitted is not None:
+            return fitted
         if found.disk is not None and found.disk.size > target.disk.size:
             raise RefusedError(f"{target.disk.title} is too small.")
         losses = tuple(
@@ -303,15 +324,16 @@ class RecordedMachine:
         )
 
     def plan_clone(self, source: DiskSurvey, target: DiskSurvey, request: CloneRequest) -> Plan:
-        """Not used by the screens."""
-        raise AssertionError(request)
+        """See Machine."""
+        if self.refuse is not None:
+            raise self.refuse
+        return recorded_clone(source, target, request)
 
     def minimums(self, source: ImageSummary | DiskSurvey) -> Mapping[int, int]:
-        """See Machine. Half more than what is used."""
+        """See Machine."""
         if self.refuse_minimums is not None:
             raise self.refuse_minimums
-        shrinkable = [v for v in source.volumes if v.identity.type in ("ext4", "ntfs", "xfs", "vfat")]
-        return {v.partition: min(v.size, v.used_bytes * 3 // 2) for v in shrinkable}
+        return minimums_of(source)
 
     def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
         """See Machine."""
@@ -333,20 +355,26 @@ class RecordedMachine:
         raise NotImplementedError
 
     def plan_partition(self, target: DiskSurvey, request: PartitionRequest) -> Plan:
-        """Not used here."""
-        raise AssertionError(request)
+        """See Machine."""
+        if self.refuse is not None:
+            raise self.refuse
+        if request.go_on and self.begun_move is not None:
+            return self.begun_move
+        return recorded_edit(target, request)
 
     def plan_undo(self, target: DiskSurvey, file: str) -> Plan:
-        """Not used here."""
-        raise AssertionError(file)
+        """See Machine."""
+        return recorded_undo(target, self.table_kept)
 
     def plan_repair(self, target: DiskSurvey, save: str) -> Plan:
-        """Not used here."""
-        raise AssertionError(save)
+        """See Machine."""
+        return recorded_repair(target)
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
-        """Not used by the screens."""
-        raise AssertionError(request)
+        """See Machine."""
+        if self.refuse is not None:
+            raise self.refuse
+        return recorded_wipe(target, request)
 
     def plan_prune(self, folder: str, request: PruneRequest) -> Plan:
         """See Machine."""
@@ -417,7 +445,7 @@ class RecordedMachine:
                 case DeployImage():
                     same = 171 * GIB if step.delta else 0
                     facts |= {"image": step.image, "target": step.target, "same_bytes": same}
-                case ReadBack():
+                case ReadBack() | CloneReadBack() | FitReadBack() | ProveErased():
                     facts |= {"read_back": True, "read_back_bytes": plan.estimated_bytes // 2}
                 case _:
                     pass

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from rescue.model.disk import Disk, Fingerprint, Protection
+from rescue.model.extents import Extent
 from rescue.model.layout import Layout, Partition
 from rescue.model.survey import ChainLink, DiskSurvey, ImageSummary, Place
 from rescue.model.volume import Identity, Volume
@@ -39,6 +40,12 @@ def _volume(partition: Partition, kind: str, used: int, label: str = "", system:
     return Volume(partition.number, partition.start, partition.end, identity, used, system=system)
 
 
+def _gpt(size: int, partitions: tuple[Partition, ...]) -> Layout:
+    """As every system makes it: 16 KiB of entries at either end."""
+    table = (Extent(0, 34 * 512), Extent(size - 33 * 512, size))
+    return Layout(size, 512, "gpt", "7C0A-8F", 34 * 512, size - 33 * 512, partitions, table)
+
+
 def _nvme() -> DiskSurvey:
     esp = Partition(1, 1 * MIB, 101 * MIB, ESP, name="EFI system partition")
     reserved = Partition(2, 101 * MIB, 117 * MIB, MICROSOFT_RESERVED)
@@ -50,7 +57,7 @@ def _nvme() -> DiskSurvey:
         _volume(windows, "ntfs", 187 * GIB, "Windows", system="Windows 11"),
         _volume(recovery, "ntfs", 590 * MIB, "Recovery"),
     )
-    return DiskSurvey(NVME, Layout(NVME.size, 512, "gpt", partitions=parts), volumes, _print(NVME))
+    return DiskSurvey(NVME, _gpt(NVME.size, parts), volumes, _print(NVME))
 
 
 def _sata() -> DiskSurvey:
@@ -63,7 +70,7 @@ def _sata() -> DiskSurvey:
         _volume(swap, "swap", 4096, usage="other"),
         _volume(home, "xfs", 77 * GIB, "home"),
     )
-    layout = Layout(SATA.size, 512, "dos", "8f3c21aa", partitions=(root, extended, swap, home))
+    layout = Layout(SATA.size, 512, "dos", "8f3c21aa", 512, SATA.size, (root, extended, swap, home), (Extent(0, 512),))
     return DiskSurvey(SATA, layout, volumes, _print(SATA))
 
 
@@ -83,7 +90,7 @@ def _locked() -> DiskSurvey:
     boot = Partition(1, 1 * MIB, 1 * GIB, LINUX)
     luks = Partition(2, 1 * GIB, 476 * GIB, LINUX, name="cryptroot")
     volumes = (_volume(boot, "ext4", 210 * MIB, "boot"), _volume(luks, "crypto_LUKS", 475 * GIB, usage="crypto"))
-    return DiskSurvey(LOCKED, Layout(LOCKED.size, 512, "gpt", partitions=(boot, luks)), volumes, _print(LOCKED))
+    return DiskSurvey(LOCKED, _gpt(LOCKED.size, (boot, luks)), volumes, _print(LOCKED))
 
 
 def _broken() -> DiskSurvey:
@@ -137,7 +144,8 @@ def all_images(folder: str, unlocked: bool = False) -> list[ImageSummary]:
     """What the backup place holds: a chain, two other computers, an encrypted, a damaged one, a Clonezilla folder."""
 
     def nvme(name: str, created: str, used: int, stored: int, **more: Any) -> ImageSummary:
-        return _image(folder, name, created, "laptop", NVME, used, stored, **more)
+        inside = _nvme()
+        return _image(folder, name, created, "laptop", NVME, used, stored, layout=inside.layout, volumes=inside.volumes, **more)
 
     full = nvme("laptop-2026-11-20.img.zst", "2026-11-20T19:42:10Z", 188 * GIB, 103 * GIB, comment="before the update",
                 health="proved 2026-11-20")  # fmt: skip

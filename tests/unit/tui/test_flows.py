@@ -271,7 +271,7 @@ async def test_power_is_asked_for(machine: RecordedMachine, clock: Clock) -> Non
     async with at(machine, clock) as person:
         await person.press("p", "enter")
         assert machine.powered == []
-        await person.press("6", "down", "enter")
+        await person.press("9", "down", "enter")
         assert machine.powered == ["reboot"]
         await person.press("p", "down", "down", "enter")
         assert machine.powered == ["reboot", "poweroff"]

@@ -324,7 +324,7 @@ async def done_with_damaged_files(person: Person, machine: RecordedMachine) -> N
 
 async def verify_which(person: Person, machine: RecordedMachine) -> None:
     """First an image."""
-    await person.press("c", "enter")
+    await person.press("v", "enter")
 
 
 async def verify_how(person: Person, machine: RecordedMachine) -> None:
