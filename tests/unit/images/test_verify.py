@@ -156,7 +156,7 @@ class TestAllOfIt:
     def test_a_segment_and_a_frame_behind_it(self, image: Path) -> None:
         with Chain(image) as chain:
             entry = chain.manifest.segments[1]
-            later = next(row for row in chain.segment_rows(3) if row.kind == RowKind.DATA)
+            later = next(row for row in chain.rows() if row.kind == RowKind.DATA and row.start >= entry.end)
         _flip(image, entry.offset + entry.length // 2, later.frame_offset + later.frame_length // 2)
         error = _broken(image)
         assert error.count == 2
