@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from rescue.engine.mounted_files import MOUNTED, mounted_files
 from rescue.engine.salvaged_image import open_salvaged
 from rescue.errors import RescueError, UsageError
 from rescue.filesystems.files.open import open_tree
@@ -50,7 +51,14 @@ class Opened:
 
 @contextmanager
 def volume_files(source: Source, volume: Volume) -> Iterator[FileTree]:
-    """The files of a volume of the disk ``source``. Raises UnsupportedError, FormatError, SourceReadError."""
+    """The files of a volume of the disk ``source``; those of btrfs and f2fs by mounting it, which needs root.
+
+    Raises UnsupportedError, FormatError, SourceReadError; DamagedError, ProgramError when it cannot be mounted.
+    """
+    if volume.identity.type in MOUNTED:
+        with mounted_files(source, volume) as tree:
+            yield tree
+        return
     yield open_tree(SliceSource(source, volume.start, volume.end), volume.identity)
 
 

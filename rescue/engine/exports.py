@@ -41,6 +41,11 @@ class Export:
         """What was wrong when a program was first told EIO, if one was."""
         return self._server.error
 
+    @property
+    def last_error(self) -> RescueError | None:
+        """The same of the last time."""
+        return self._server.last_error
+
     def _name(self, kind: str) -> Path:
         self._count += 1
         return self._folder / f"{kind}-{self._count}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
-from rescue.errors import FormatError, SourceReadError
+from rescue.errors import FormatError, RescueError, SourceReadError
 from rescue.filesystems.files.stored import kind_of_mode
 from rescue.filesystems.files.tree import PIECE, Entry, Kind, resolve
 
@@ -24,7 +24,9 @@ class MountedTree:
     Needs the rights to read them, and O_NOATIME (their owner or root) where the mount is writable.
     """
 
-    def __init__(self, folder: Path, kind: str = "") -> None:
+    def __init__(self, folder: Path, kind: str = "", cause: Callable[[RescueError], RescueError] = lambda error: error) -> None:
+        """``cause`` makes of an error of reading one that says what is behind it."""
+        self._cause = cause
         try:
             self._root = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -58,7 +60,7 @@ class MountedTree:
         """See FileTree."""
         if entry.kind is not Kind.FOLDER:
             raise FormatError(f"{entry.path} is not a folder.")
-        with self._folder(entry.path) as folder, _said(entry):
+        with self._folder(entry.path) as folder, self._said(entry):
             listing = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
             try:
                 names = os.listdir(listing)
@@ -71,21 +73,23 @@ class MountedTree:
         """See FileTree."""
         if entry.kind is not Kind.FILE:
             raise FormatError(f"{entry.path} is not a file.")
-        with self._parent(entry) as (parent, name), _said(entry):
+        with self._parent(entry) as (parent, name), self._said(entry):
             fd = os.open(name, _FILE, dir_fd=parent)
         try:
             yield from _pieces(fd, entry)
+        except SourceReadError as error:
+            raise self._cause(error) from error
         finally:
             os.close(fd)
 
     def readlink(self, entry: Entry) -> str:
         """See FileTree."""
-        with self._parent(entry) as (parent, name), _said(entry):
+        with self._parent(entry) as (parent, name), self._said(entry):
             return os.readlink(name, dir_fd=parent)
 
     def xattrs(self, entry: Entry) -> dict[str, bytes]:
         """See FileTree."""
-        with self._parent(entry) as (parent, name), _said(entry):
+        with self._parent(entry) as (parent, name), self._said(entry):
             place = f"/proc/self/fd/{parent}/{name}"
             try:
                 return {key: os.getxattr(place, key, follow_symlinks=False) for key in os.listxattr(place, follow_symlinks=False)}
@@ -152,6 +156,14 @@ class MountedTree:
             os.close(fd)
 
     @contextmanager
+    def _said(self, entry: Entry) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            said = FormatError(f"{entry.path or 'The top folder'} cannot be read: {error.strerror}.")
+            raise (self._cause(said) if error.errno == errno.EIO else said) from error
+
+    @contextmanager
     def _parent(self, entry: Entry) -> Iterator[tuple[int, str]]:
         """The folder that holds an entry, and its name in it."""
         with self._folder(entry.path.rpartition("/")[0]) as fd:
@@ -160,14 +172,6 @@ class MountedTree:
 
 def _join(folder: Entry, name: str) -> str:
     return f"{folder.path}/{name}" if folder.path else name
-
-
-@contextmanager
-def _said(entry: Entry) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise FormatError(f"{entry.path or 'The top folder'} cannot be read: {error.strerror}.") from error
 
 
 def _pieces(fd: int, entry: Entry) -> Iterator[tuple[int, bytes]]:

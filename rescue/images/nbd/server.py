@@ -30,6 +30,7 @@ class BlockServer:
         self._lock = Lock()
         self._sessions: dict[socket.socket, Thread] = {}
         self.error: RescueError | None = None  # why a client was given an error first; it only sees EIO
+        self.last_error: RescueError | None = None  # and why at last
         self._closed = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -42,6 +43,7 @@ class BlockServer:
         self._thread.start()
 
     def _failed(self, error: RescueError) -> None:
+        self.last_error = error
         if self.error is None:
             self.error = error
 
