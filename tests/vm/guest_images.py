@@ -156,10 +156,23 @@ def traces() -> list[str]:
 
 def nothing_left() -> None:
     """Wait for what a program that ends leaves behind; the kernel takes a moment."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while left := traces():
-        check(time.monotonic() < deadline, "left behind:", left)
-        time.sleep(0.1)
+        check(time.monotonic() < deadline, "left behind:", left, "open in:", holders())
+        time.sleep(0.5)
+
+
+def holders() -> list[str]:
+    """Which programs have loop devices open."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            target, name = os.readlink(link), (link.parents[1] / "comm").read_text().strip()
+        except OSError:
+            continue
+        if target.startswith("/dev/loop"):
+            found.append(f"{name} has {target}")
+    return found
 
 
 # --- parts ---
