@@ -6,7 +6,6 @@ Specification: LUKS On-Disk Format 1.2.3 and LUKS2 On-Disk Format 1.1.4 (Milan B
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from dataclasses import dataclass
@@ -104,7 +103,7 @@ def _luks2(source: Source) -> LuksHeader:
         raise FormatError("LUKS header: its description makes no sense.") from error
     try:
         return _described(json, uuid, source.size)
-    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FormatError("LUKS header: its description is not complete.") from error
 
 
@@ -145,7 +144,8 @@ def _described(json: Any, uuid: str, size: int) -> LuksHeader:
         raise FormatError("LUKS header: the place of its content makes no sense.")
     length = (size - start) // sector_size * sector_size if segment["size"] == "dynamic" else int(segment["size"])
     cipher, _, mode = str(segment["encryption"]).partition("-")
-    digest = next(digest for digest in json["digests"].values() if "0" in digest["segments"])
+    digests = [digest for digest in json["digests"].values() if "0" in digest["segments"]]
+    digest = digests[0]
     if digest["type"] != "pbkdf2":
         raise UnsupportedError("Its key is checked in a way that this program does not know.")
     known = KeyDigest(

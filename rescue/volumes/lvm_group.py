@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from rescue.errors import FormatError
@@ -24,7 +26,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """``extents`` extents from ``start`` of a logical volume. ``names`` are all strings in its description."""
+    """``extents`` extents from ``start`` of a logical volume. ``names`` are all strings in its description.
+
+    ``stripes`` of another type than "striped" are all places that it names; it may take ``extents`` at each of them.
+    """
 
     start: int
     extents: int
@@ -121,7 +126,16 @@ def _segment(section: Section) -> Segment:
         return Segment(start, extents, type_, stripes, size, names)
     raids = section.get("raids")
     members = tuple(value for value in raids if isinstance(value, str)) if isinstance(raids, list) else ()
-    return Segment(start, extents, type_, names=names, members=members)
+    return Segment(start, extents, type_, tuple(_any_places(section)), names=names, members=members)
+
+
+def _any_places(section: Section) -> Iterator[Place]:
+    """Whatever in a segment looks like a place: a name and a number behind it (mirrors that are being moved have those)."""
+    for value in section.values():
+        if isinstance(value, list):
+            for on, first in pairwise(value):
+                if isinstance(on, str) and isinstance(first, int):
+                    yield Place(on, first)
 
 
 def _places(value: Value | Section | None) -> tuple[Place, ...]:

@@ -6,6 +6,7 @@ from what lies on one of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -58,8 +59,11 @@ class Volumes:
 def logical_volumes(group: Group, members: Mapping[str, Placed]) -> Volumes:
     """Put the volumes of a group together from the physical volumes that are here, by their keys.
 
-    Raises FormatError when the group leaves a physical volume.
+    Raises UnsupportedError when a volume of the group is of a type of which nothing is known, so that what it takes is not.
     """
+    strange = {s.type for volume in group.volumes.values() for s in volume.segments if not _is_known(s.type)}
+    if strange:
+        raise UnsupportedError(f"Its volume group has volumes of LVM's type {sorted(strange)[0]}, which is not known.")
     needed = {name for volume in group.volumes.values() for segment in volume.segments for name in segment.names}
     found = Volumes()
     mapped: set[str] = set()
@@ -82,6 +86,12 @@ def logical_volumes(group: Group, members: Mapping[str, Placed]) -> Volumes:
     return found
 
 
+def _is_known(type_: str) -> bool:
+    """Whether a segment of this type takes nothing of a physical volume but the places that it names."""
+    kind = type_.partition("+")[0]  # behind it are flags
+    return kind in _REASONS or kind in ("striped", "error", "zero") or re.fullmatch(r"raid\d+(_[a-z0-9_]+)?", kind) is not None
+
+
 def _compose(group: Group, volume: LogicalVolume, members: Mapping[str, Placed]) -> tuple[Placed, set[str]]:
     """The volume as a Source, and the names of the volumes whose extents that accounts for. Raises UnsupportedError."""
     strange = sorted(volume.status - _HARMLESS)
@@ -95,7 +105,7 @@ def _compose(group: Group, volume: LogicalVolume, members: Mapping[str, Placed])
     if types == {"raid1"} and len(volume.segments) == 1:
         return _mirrored(group, volume.segments[0], members)
     type_ = sorted(types - {"striped"})[0]
-    raise UnsupportedError(_REASONS.get(type_, f"This program cannot look into volumes of LVM's type {type_}."))
+    raise UnsupportedError(_REASONS.get(type_.partition("+")[0], f"This program cannot look into volumes of LVM's type {type_}."))
 
 
 def _striped(group: Group, segment: Segment, members: Mapping[str, Placed]) -> Placed:
@@ -155,7 +165,7 @@ def _held(group: Group, volume: LogicalVolume, key: str) -> ExtentMap:
 def _held_by_segments(group: Group, volume: LogicalVolume, key: str) -> Iterator[tuple[int, int]]:
     member = group.members[key]
     for segment in volume.segments:
-        each = -(-segment.extents // max(len(segment.stripes), 1))
+        each = -(-segment.extents // len(segment.stripes)) if segment.type == "striped" else segment.extents
         for place in segment.stripes:
             if place.on == key:
                 start = member.start + place.first * group.extent_size

@@ -204,25 +204,22 @@ class _Opening:
         group = waiting[0]
         del self._groups[group.uuid]
         mine = {m.uuid: key for key, m in group.members.items()}
-        members: dict[str, Stacked] = {}
-        twice: set[str] = set()
+        found: dict[str, list[Stacked]] = {}
         for member in [m for m in self._members if m.uuid in mine]:
             self._members.remove(member)
-            twice |= {mine[member.uuid]} & set(members)
             member.volume.used, member.volume.whole_because = ExtentMap(), ""
-            if mine[member.uuid] in twice:
-                member.volume.keep_whole("There are two copies of this physical volume on the disk.")
-            members[mine[member.uuid]] = member.volume
-        for key in twice:
-            members.pop(key).keep_whole("There are two copies of this physical volume on the disk.")
+            found.setdefault(mine[member.uuid], []).append(member.volume)
+        for volume in (volume for same in found.values() if len(same) > 1 for volume in same):
+            volume.keep_whole("There are two copies of this physical volume on the disk.")
+        members = {key: same[0] for key, same in found.items() if len(same) == 1}
         return self._logical(group, members)
 
     def _logical(self, group: Group, members: dict[str, Stacked]) -> list[Stacked]:
         try:
             found = logical_volumes(group, {key: volume.source for key, volume in members.items()})
-        except FormatError as error:
+        except UnsupportedError as error:
             for volume in members.values():
-                volume.keep_whole(f"Its volume group makes no sense: {error.message}")
+                volume.keep_whole(error.message)
             return []
         for key, volume in members.items():
             member = group.members[key]

@@ -237,8 +237,7 @@ def samples() -> None:
         run(*create, f"--metadata={metadata}", "--bitmap=none", "--assume-clean", "--homehost=any", *nodes)
         run("udevadm", "settle")
         run("mdadm", "--stop", "/dev/md78")
-        with open(nodes[0], "rb") as file:
-            data = file.read()
+        data = Path(nodes[0]).read_bytes()
         for at in range(0, size, 4096):
             if data[at : at + 4] == b"\xfc\x4e\x2b\xa9":
                 packed = base64.b64encode(zlib.compress(data[at : at + 4096], 9)).decode()
