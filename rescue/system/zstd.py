@@ -15,9 +15,9 @@ from typing import Final, Protocol
 
 import zstandard
 
-from rescue.units import KIB
+from rescue.units import KIB, MIB
 
-_PIECE: Final = 512 * KIB  # of content, about
+_PIECE: Final = 1 * MIB  # of content, about
 _LEAST_INPUT: Final = 4 * KIB
 # 1.5.4 overlooks some flipped bits that do not change the content, and a later zstd refuses such a frame: a check must find them.
 _OLDEST: Final = 1_05_07
