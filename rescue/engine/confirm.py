@@ -62,6 +62,15 @@ class Confirmation:
                 first, last = bisect_right(starts, stretch.start) - 1, bisect_left(starts, stretch.end)
                 yield Expected(stretch, rows[first:last], number + 1 if position == entry.end else 0)
 
+    def stored_segments(self, buffer: memoryview) -> Iterator[list[Row]]:
+        """The rows of each segment, as long as its frames stand in place and hold what it says. ``buffer`` is scratch space."""
+        walk = SegmentWalk(self._begun.header, "The unfinished image", self._begun.preamble)
+        for number, entry in enumerate(self._begun.segments):
+            rows = self._rows(number)
+            if not rows or not self._is_in_place(walk, rows, entry) or not self._are_whole(rows, buffer):
+                return
+            yield rows
+
     def _rows(self, number: int) -> list[Row]:
         try:
             return self._begun.rows(number)
@@ -89,7 +98,10 @@ class Confirmation:
 
     def is_stored(self, expected: Expected, buffer: memoryview) -> bool:
         """Whether the image has the data of a stretch that its index says it has. ``buffer`` is scratch space."""
-        uses = [use for use in segment_uses(expected.rows) if isinstance(use, FrameUse) and not use.file]
+        return self._are_whole(expected.rows, buffer)
+
+    def _are_whole(self, rows: Sequence[Row], buffer: memoryview) -> bool:
+        uses = [use for use in segment_uses(rows) if isinstance(use, FrameUse) and not use.file]
         return all(self._is_whole(use, buffer) for use in uses)
 
     def _is_whole(self, use: FrameUse, buffer: memoryview) -> bool:

@@ -5,20 +5,25 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from rescue.engine.consolidate import consolidate
+from rescue.engine.consolidate import confirmed, consolidate
+from rescue.errors import CredentialError
+from rescue.images.begun import Begun
 from rescue.images.chain import Chain
 from rescue.images.secrets import Secrets
+from rescue.jobs.destination import StoreDestination
 from rescue.jobs.execute import Facts
 from rescue.jobs.reporter import Reporter
 from rescue.model.plan import ConsolidateImage
-from rescue.model.progress import CancelToken
+from rescue.model.progress import CancelToken, Message
 from rescue.stores.folder import FolderStore
+from rescue.units import human_size
 
 
 def consolidate_image(step: ConsolidateImage, secrets: Secrets, token: CancelToken, reporter: Reporter) -> Facts:
-    """Do the step. The chain is kept from being removed meanwhile; what was written is removed when it does not end well.
+    """Do the step, or go on with it. The chain is kept from being removed meanwhile.
 
-    Raises RefusedError (the name is taken, the chain or the store is in use), DamagedError, TargetWriteError, CancelledError.
+    When it does not end well, what can be gone on with is kept. Raises RefusedError (the name is taken, the chain or the
+    store is in use), DamagedError, TargetWriteError, CancelledError.
     """
     store = FolderStore(step.store)
     source = FolderStore(Path(step.image).parent)
@@ -28,9 +33,13 @@ def consolidate_image(step: ConsolidateImage, secrets: Secrets, token: CancelTok
             if file is not None:
                 stack.enter_context(source.hold(file.name))
         stack.enter_context(store.exclusive())
-        writer = stack.enter_context(store.open_for_write(step.name, step.split))
-        result = consolidate(chain, writer, secrets, token=token, progress=reporter.progress)
-        writer.commit()
+        output = stack.enter_context(StoreDestination(store, step.name, step.split))
+        begun = confirmed(chain, _left(output, secrets))
+        if begun is not None:
+            where = human_size(begun.disk_position)
+            reporter.message(Message("info", f"Going on at {where} of the disk: the rest was written before."))
+        result = consolidate(chain, output, secrets, token=token, progress=reporter.progress, begun=begun, go_on=output.go_on)
+        output.commit()
     return {
         "image": f"{step.store}/{step.name}",
         "made_from": step.image,
@@ -40,3 +49,11 @@ def consolidate_image(step: ConsolidateImage, secrets: Secrets, token: CancelTok
         "data_bytes": result.data_bytes,
         "recompressed_bytes": result.recompressed_bytes,
     }
+
+
+def _left(output: StoreDestination, secrets: Secrets) -> Begun | None:
+    """What an interrupted attempt left, if it opens; another's is replaced."""
+    try:
+        return output.begun(secrets)
+    except CredentialError:
+        return None

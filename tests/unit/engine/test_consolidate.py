@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from rescue.engine.consolidate import ConsolidateResult, consolidate
+from rescue.engine.consolidate import ConsolidateResult, confirmed, consolidate
 from rescue.engine.pieces import pieces
 from rescue.engine.verify import verify_image
 from rescue.errors import CancelledError, DamagedError
+from rescue.images.begun import read_begun
 from rescue.images.chain import Chain
 from rescue.images.format import Header, Kind, Row, RowKind
 from rescue.model.progress import CancelToken
+from rescue.model.source import BytesSource
 from rescue.units import KIB, MIB
-from tests.unit.images.days import CHUNK, Day, first_day, stand_alone, three_days
+from tests.unit.images.days import CHUNK, Day, Story, first_day, stand_alone, three_days
 from tests.unit.images.disks import small_disk, write_image
 
 
@@ -181,3 +183,64 @@ def test_a_disk_with_nothing_on_it(tmp_path: Path) -> None:
     write_image(day.disk(), same, Kind.INCREMENTAL, base)
     made(same, tmp_path / "x.img.zst")
     check_same(same, tmp_path / "x.img.zst", day.disk().kept)
+
+
+class TestGoingOn:
+    """An interrupted one goes on from its last segment that is right, wherever it was cut."""
+
+    @pytest.fixture
+    def story(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
+        monkeypatch.setattr("rescue.images.writer._SEGMENT_SPAN", 2 * MIB)
+        return three_days(tmp_path / "images")
+
+    @staticmethod
+    def _gone_on(image: Path, left: bytes, target: Path) -> int:
+        """Make it out of what is left; how much of the disk was there."""
+        output = io.BytesIO(left)
+        with Chain(image) as chain:
+            begun = confirmed(chain, read_begun(BytesSource(left)))
+
+            def go_on(length: int) -> None:
+                output.truncate(length)
+                output.seek(length)
+
+            if begun is None:
+                output = io.BytesIO()
+            consolidate(chain, output, token=CancelToken(), progress=lambda done, total: None, begun=begun, go_on=go_on)
+        target.write_bytes(output.getvalue())
+        return begun.disk_position if begun else 0
+
+    def test_cut_anywhere(self, story: Story, tmp_path: Path) -> None:
+        full = tmp_path / "full.img.zst"
+        made(story.path(1), full)
+        whole = full.read_bytes()
+        positions = []
+        for share in (0.0, 0.1, 0.35, 0.6, 0.8, 0.99, 1.0):
+            positions.append(self._gone_on(story.path(1), whole[: int(len(whole) * share)], full))
+            check_same(story.path(1), full, story.days[1].disk().kept)
+        assert positions == sorted(positions)
+        assert positions[0] == 0
+        assert positions[-1] == len(story.days[1].disk().content)
+
+    def test_what_did_not_get_to_the_medium(self, story: Story, tmp_path: Path) -> None:
+        """A late part is there and an earlier one is not: it goes on before that."""
+        full = tmp_path / "full.img.zst"
+        made(story.path(1), full)
+        with Chain(full) as chain:
+            entries = chain.manifest.segments
+            row = next(row for row in chain.rows() if row.kind == RowKind.DATA and row.start >= entries[1].end)
+            before = max(entry.end for entry in entries if entry.end <= row.start - row.in_frame)
+        left = bytearray(full.read_bytes())
+        left[row.frame_offset : row.frame_offset + row.frame_length] = bytes(row.frame_length)
+        assert self._gone_on(story.path(1), bytes(left), full) == before
+        check_same(story.path(1), full, story.days[1].disk().kept)
+
+    def test_of_another_image(self, story: Story, tmp_path: Path) -> None:
+        """Of another day: as far as the days are the same, or not at all."""
+        full = tmp_path / "full.img.zst"
+        made(story.path(2), full)
+        assert self._gone_on(story.path(1), full.read_bytes(), full) < len(story.days[1].disk().content)
+        check_same(story.path(1), full, story.days[1].disk().kept)
+        small = tmp_path / "small.img.zst"
+        write_image(small_disk(3, 12 * MIB), small)
+        assert self._gone_on(story.path(1), small.read_bytes(), full) == 0
