@@ -161,12 +161,9 @@ def target_obstacle(survey: DiskSurvey, image: ImageSummary | None, source: Disk
         return "; ".join(plain(protection.reason) for protection in survey.protections)
     if survey.disk.read_only:
         return "write-protected"
-    disk, what = (source.disk, "the other disk") if source else (image.disk if image else None, "the image")
-    if disk is None:
+    if source is None and (image is None or image.disk is None):
         return ""
-    if survey.disk.logical_sector_size != disk.logical_sector_size:
-        return f"has {survey.disk.logical_sector_size}-byte sectors, {what} {disk.logical_sector_size}-byte ones"
-    # File systems are made smaller on the way; whether they get small enough is for the plan to say.
+    # File systems are made smaller on the way, and made for other sectors; whether that can be is for the plan to say.
     used = source.used_bytes if source else image.used_bytes if image else 0
     missing = used - survey.disk.size
     if missing > 0:

@@ -15,6 +15,7 @@ from rescue.planning.fitting import GROWABLE, REFILLED, FitChoice, FitSource, fi
 from rescue.planning.words import content_words, partition_words, plain, role_words, volume_of
 from rescue.units import MIB, align_down, align_up, human_size
 
+TABLES: Final = {"gpt": "a GPT", "dos": "an MBR", "none": "none"}
 _STEPS: Final = 128  # to go through a whole disk
 _OPTIONS: Final = re.compile(r" \((?:--[^)]*|\d+ bytes)\)")  # of a refusal: for the command line, and for scripts
 _BYTES: Final = re.compile(r"\b(\d{5,}) bytes")
@@ -22,10 +23,14 @@ _BYTES: Final = re.compile(r"\b(\d{5,}) bytes")
 
 @dataclass(frozen=True, slots=True)
 class FitState:
-    """The wishes for the target of ``size`` bytes. ``minimums`` are bytes by partition; None: not known yet."""
+    """The wishes for the target of ``size`` bytes with sectors of ``sector_size``.
+
+    ``minimums`` are bytes by partition; None: not known yet.
+    """
 
     source: FitSource
     size: int
+    sector_size: int
     kind: Literal["restore", "clone"]
     mode: FitMode = "auto"
     wishes: FitWishes = NO_WISHES
@@ -35,7 +40,7 @@ class FitState:
         """The layout that comes of it, or why there is none."""
         choice = FitChoice(self.kind, self.mode, self.minimums or {}, wishes=self.wishes)
         try:
-            return fit_source(self.source, self.size, choice)
+            return fit_source(self.source, self.size, choice, self.sector_size)
         except RescueError as error:
             return error
 
@@ -78,7 +83,10 @@ class FitState:
 
     def changes(self, result: Fitted | RescueError) -> bool:
         """Whether anything is to be another than on the source, which is not larger than the target."""
+        before = self.source.layout
         if isinstance(result, RescueError) or self.size < self.source.disk.size:
+            return True
+        if (result.layout.sector_size, result.layout.label) != (before.sector_size, before.label):
             return True
         places = result.placements
         return len(places) < len(self.partitions) or any(place.moves or place.grows or place.shrinks for place in places)
@@ -100,6 +108,12 @@ class FitState:
             order = (*order, number)
         mode = "keep" if self.mode == "same" and wish is not None else self.mode
         return replace(self, mode=mode, wishes=replace(self.wishes, volumes=volumes, order=order))
+
+    def with_other_table(self) -> FitState:
+        """A GPT becomes an MBR and an MBR a GPT, or not after all."""
+        other: Literal["gpt", "dos"] = "dos" if self.source.layout.label == "gpt" else "gpt"
+        mode = "keep" if self.mode == "same" else self.mode
+        return replace(self, mode=mode, wishes=replace(self.wishes, table="" if self.wishes.table else other))
 
     def toggled(self, number: int, kind: Literal["keep", "leave-out", "min", "max"]) -> FitState:
         """Ask for it, or take it back where it was asked for."""
@@ -201,4 +215,8 @@ def answer(state: FitState, result: Fitted | RescueError) -> tuple[bool, str]:
         words += f" {', '.join(changed)}."
     else:
         words += " All partitions keep their sizes."
+    if result.layout.label != state.source.layout.label:
+        words += f" The partition table becomes {TABLES[result.layout.label]}; the disk does not start by itself then."
+    if result.layout.sector_size != state.source.layout.sector_size:
+        words += f" Its sectors have {result.layout.sector_size} bytes: all is made for those."
     return True, " ".join([words, *result.notes])

@@ -3,22 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 from rescue.model.disk import Disk
+from rescue.model.fit import NO_WISHES, FitMode, FitWish, FitWishes, WishKind
+from rescue.model.fitting import FitDisk
 from rescue.model.plan import CaptureDisk, DeployImage, Plan
 from rescue.model.survey import DiskSurvey, Place
 from rescue.tui.follow import Follower
+from rescue.units import parse_size
 
 
 def disk_of(plan: Plan) -> Disk | None:
-    """The disk that a backup reads or a restore writes."""
-    return plan.target if plan.kind == "restore" else plan.source if plan.kind == "backup" else None
+    """The disk that a backup reads, or a restore or a clone writes."""
+    return plan.target if plan.kind in ("restore", "clone") else plan.source if plan.kind == "backup" else None
 
 
 def image_of(plan: Plan) -> str:
     """The path of the image that a restore reads; empty for other jobs."""
-    return next((step.image for step in plan.steps if isinstance(step, DeployImage)), "")
+    return next((step.image for step in plan.steps if isinstance(step, DeployImage | FitDisk)), "")
+
+
+def fit_of(plan: Plan) -> tuple[FitMode | None, FitWishes]:
+    """How a restore or clone was to be fitted, as its command tells."""
+    mode: FitMode | None = None
+    wishes = NO_WISHES
+    for option, value in pairwise(plan.command):
+        match option:
+            case "--fit":
+                mode = next((known for known in get_args(FitMode) if known == value), None)
+            case "--size":
+                wishes = replace(wishes, volumes=(*wishes.volumes, _sized(value)))
+            case "--leave-out":
+                wishes = replace(wishes, volumes=(*wishes.volumes, FitWish(int(value), "leave-out")))
+            case "--order":
+                wishes = replace(wishes, order=tuple(int(number) for number in value.split(",")))
+            case "--table":
+                wishes = replace(wishes, table="gpt" if value == "gpt" else "dos")
+            case "--sector-size":
+                wishes = replace(wishes, sector_size=int(value))
+            case "--overlay":
+                wishes = replace(wishes, overlay=value)
+    return mode, wishes
+
+
+def _sized(text: str) -> FitWish:
+    number, _, size = text.partition("=")
+    match size:
+        case "same":
+            return FitWish(int(number), "keep")
+        case "min" | "max":
+            return FitWish(int(number), size)
+    kind: WishKind = "at-least" if size.endswith("+") else "exactly"
+    return FitWish(int(number), kind, parse_size(size.removesuffix("+")))
 
 
 def folder_of(plan: Plan) -> str:

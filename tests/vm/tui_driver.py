@@ -75,6 +75,12 @@ class Tui:
         self._choose(image, "restore-image")
         self._console.wait_for_text("Restore: Onto which disk", _STEP)
         self._choose(target, "restore-target")
+        self._console.wait_for_text("Restore: (Fit the partitions|Review)", _STEP)
+        if "Fit the partitions" in self._console.screen_text():
+            # The disks differ in size: what is proposed is taken.
+            self._console.wait_for_text("It fits", _STEP)
+            self._shot("restore-fit")
+            self._console.send_keys("<enter>")
         self._review("Restore", "This will be erased|blank|What will be done")
         self._refuse_wrong_serial(target)
         self._console.send_keys(target[-4:])

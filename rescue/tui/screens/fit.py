@@ -18,6 +18,7 @@ from rescue.model.fit import NO_WISHES, FitMode, Fitted, FitWish
 from rescue.model.volume import Volume
 from rescue.planning.fitting import FitSource, fit_source_of
 from rescue.planning.words import disk_words, plain
+from rescue.planning.writable import target_sectors
 from rescue.tui.describe import disk_name
 from rescue.tui.dialogs import AskLine, Notice, Question
 from rescue.tui.disk_map import Segment, draw_parts, parts_of
@@ -52,7 +53,10 @@ def what_is_fitted(flow: Flow) -> FitSource | None:
         return None
     if source is None or not source.layout.data_partitions or flow.restore.salvage:
         return None
-    is_same = source.disk.size == flow.target.disk.size
+    target = flow.target.disk
+    is_same = (
+        source.disk.size == target.size and target_sectors(target, source.layout.sector_size, 0) == source.layout.sector_size
+    )
     return None if is_same and flow.kind == "restore" else source
 
 
@@ -84,6 +88,7 @@ class FitScreen(RescueScreen):
         Binding("n", "wish('min')", show=False),
         Binding("m", "wish('max')", show=False),
         Binding("a,backspace", "automatic", show=False),
+        Binding("t", "other_table", show=False),
         Binding("left_square_bracket", "reorder(-1)", show=False),
         Binding("right_square_bracket", "reorder(1)", show=False),
     ]
@@ -92,7 +97,7 @@ class FitScreen(RescueScreen):
         "written yet.\n\n"
         "In the list: ← and → make a partition smaller or larger, S takes a size that you type, P pins it to its size, X leaves "
         "it out, N makes it as small as what it holds allows, M gives it all the room that the others leave, A lets the program "
-        "decide again, [ and ] change the order. Enter shows these as a list.\n\n"
+        "decide again, [ and ] change the order. Enter shows these as a list. T makes an MBR of a GPT, or a GPT of an MBR.\n\n"
         "“At least” is what the content needs. What cannot be made smaller or larger keeps its size. File systems are made "
         "smaller on their way: the image or the old disk is not changed."
     )
@@ -101,9 +106,10 @@ class FitScreen(RescueScreen):
         super().__init__()
         self._flow = flow
         request = flow.clone if flow.kind == "clone" else flow.restore
-        size = flow.target.disk.size if flow.target else 0
+        own = source.layout.sector_size
+        size, sectors = (flow.target.disk.size, target_sectors(flow.target.disk, own, 0)) if flow.target else (0, own)
         self._state = FitState(
-            source, size, "clone" if flow.kind == "clone" else "restore", request.fit or "auto", request.wishes
+            source, size, sectors, "clone" if flow.kind == "clone" else "restore", request.fit or "auto", request.wishes
         )
         self._result: Fitted | RescueError = self._state.result()
         self._asking = True  # how small the file systems can get
@@ -255,6 +261,10 @@ class FitScreen(RescueScreen):
         """Before the one before it, behind the one behind it."""
         if self._number:
             self._change(self._state.moved(self._number, direction))
+
+    def action_other_table(self) -> None:
+        """GPT or MBR."""
+        self._change(self._state.with_other_table())
 
     def action_size(self) -> None:
         """Type a size."""

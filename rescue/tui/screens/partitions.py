@@ -87,7 +87,7 @@ class PartitionsScreen(RescueScreen):
         "What you do here is only noted: the map and the list show the disk as it would be. U takes the last change back, A "
         "shows all of them for review, and only after its confirmation is anything written.\n\n"
         "Enter shows what can be done with the entry under the mark: N makes a partition in free space, D deletes, S changes "
-        "the size, M moves, F formats, L names, T sets the type, G flags. B makes a new, empty partition table.\n\n"
+        "the size, M moves, F formats, L names, T sets the type, G flags. B makes another partition table.\n\n"
         "Z puts back the partition table that was kept before the last change of this disk, or repairs a damaged one."
     )
 
@@ -270,8 +270,8 @@ class PartitionsScreen(RescueScreen):
                 flags = [("", "Leave them as they are"), *flags_of(row.partition, survey.layout)]
                 self._ask(f"Flags of partition {number}: which one is switched?", flags, lambda flag: f"flag {number} {flag}")
 
-    def _ask(self, title: str, answers: list[tuple[str, str]], operation: Callable[[str], str]) -> None:
-        self.rescue.push_screen(Question(title, "", answers), lambda key: self._add(operation(key)) if key else None)
+    def _ask(self, title: str, answers: list[tuple[str, str]], operation: Callable[[str], str], text: str = "") -> None:
+        self.rescue.push_screen(Question(title, text, answers), lambda key: self._add(operation(key)) if key else None)
 
     def _fill(
         self, title: str, text: str, fields: list[Field], operations: Callable[[dict[str, str]], list[str]], button: str
@@ -352,15 +352,18 @@ class PartitionsScreen(RescueScreen):
         """A new, empty table."""
         if self._is_held():
             return
+        label = self._survey.layout.label if self._survey else "none"
         answers = [
             ("", "Keep it as it is"),
-            ("gpt", "GPT: for every computer of the last ten years"),
-            ("dos", "MBR: for old computers, and disks up to 2 TiB"),
+            ("table gpt", "New and empty, GPT: for every computer of the last ten years"),
+            ("table dos", "New and empty, MBR: for old computers, and disks up to 2 TiB"),
         ]
-        text = "All partitions are then gone from the table. What they hold is not overwritten, but cannot be reached."
-        self.rescue.push_screen(
-            Question("A new, empty partition table?", text, answers), lambda kind: self._add(f"table {kind}") if kind else None
-        )
+        if label == "gpt":
+            answers.append(("convert mbr", "An MBR around the same partitions"))
+        if label == "dos":
+            answers.append(("convert gpt", "A GPT around the same partitions"))
+        text = "" if label == "none" else "In a new table all partitions are gone. What they hold is not overwritten, but lost."
+        self._ask("Another partition table?", answers, lambda operation: operation, text)
 
     # Going on
 

@@ -15,12 +15,12 @@ from rescue.errors import CredentialError, RefusedError, RescueError
 from rescue.model.plan import CaptureDisk
 from rescue.model.survey import DiskSurvey, Place
 from rescue.planning.words import plain
-from rescue.services import BackupRequest, Machine, RestoreRequest
+from rescue.services import BackupRequest, CloneRequest, Machine, RestoreRequest
 from rescue.tui.describe import job_words
 from rescue.tui.flow import Flow, OpenedPlace
 from rescue.tui.follow import Follower
 from rescue.tui.frame import Body, RescueScreen
-from rescue.tui.interrupted import disk_of, folder_of, image_of, place_of, same_disk
+from rescue.tui.interrupted import disk_of, fit_of, folder_of, image_of, place_of, same_disk
 from rescue.tui.screens.review import ReviewScreen
 from rescue.tui.secret_dialogs import UnlockDialog
 from rescue.tui.theme import PLAIN, QUIET, STRONG, WARN
@@ -29,6 +29,7 @@ from rescue.tui.widgets.lines import BLANK, Line, Lines
 
 _MEANS = {
     "backup": "What is written of the image is compared with the disk and kept; only the rest is written.",
+    "clone": "The two disks are compared, and what arrived already is left as it is: only the rest is written.",
     "restore": "The disk is compared with the image, and what it holds already is left as it is: only the rest is written.",
 }
 
@@ -110,6 +111,9 @@ class ResumeScreen(RescueScreen):
             what = plain(disk.title) if disk else "Its disk"
             self.failed(RefusedError(f"{what} is not here.", "Plug it in: it appears on the Home screen by itself."))
             return
+        if self._plan.kind == "clone":
+            self._go_on_with_clone(survey)
+            return
         if self._working:
             return
         self._working = True
@@ -118,6 +122,16 @@ class ResumeScreen(RescueScreen):
             return
         self._say("Looking for the images …")
         self.in_thread(self.rescue.machine.places, partial(self._open, survey))
+
+    def _go_on_with_clone(self, target: DiskSurvey) -> None:
+        disk = self._plan.source
+        source = same_disk(self.rescue.surveys or [], disk) if disk else None
+        if source is None:
+            what = plain(disk.title) if disk else "The disk that is to be copied"
+            self.failed(RefusedError(f"{what} is not here.", "Plug it in: it appears on the Home screen by itself."))
+            return
+        mode, wishes = fit_of(self._plan)
+        self._review(Flow("clone", source=source, target=target, clone=CloneRequest(delta=True, fit=mode, wishes=wishes)))
 
     def _say(self, words: str) -> None:
         self.query_one("#state", Lines).show([Line(words, QUIET)] if words else [])
@@ -151,11 +165,12 @@ class ResumeScreen(RescueScreen):
 
     def _with_folder(self, survey: DiskSurvey) -> None:
         step = self._plan.steps[0]
+        mode, wishes = fit_of(self._plan)
         flow = Flow(
             "backup" if self._plan.kind == "backup" else "restore",
             opened=self._opened,
             folder=Path(folder_of(self._plan)),
-            restore=RestoreRequest(delta=True),
+            restore=RestoreRequest(delta=True, fit=mode, wishes=wishes),
         )
         if isinstance(step, CaptureDisk):
             self._go_on_with_backup(replace(flow, source=survey, request=request_of(step)), step)
