@@ -8,6 +8,7 @@ import msgspec
 
 from rescue.cli.options import Context, add_json
 from rescue.cli.show import disk_text, survey_json
+from rescue.planning.alike import alike_words
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,6 +28,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.json:
         shown = msgspec.json.format(msgspec.json.encode([survey_json(s) for s in surveys]), indent=2).decode()
     else:
-        shown = "\n\n".join("\n".join(disk_text(s)) for s in surveys) or "No disk was found."
+        said = ["\n".join(disk_text(s)) for s in surveys] + alike_words(surveys)
+        shown = "\n\n".join(said) or "No disk was found."
     print(shown, file=context.stdout)
     return 0

@@ -32,6 +32,11 @@ def add_wishes(parser: argparse.ArgumentParser) -> None:
         "--order", metavar="N,N…", type=_order, default=(), help="how the partitions that are kept follow each other"
     )
     parser.add_argument(
+        "--new-ids",
+        action="store_true",
+        help="give the target identifiers of its own (disk, partitions, file systems), and let what names them on it follow",
+    )
+    parser.add_argument(
         "--table",
         choices=("gpt", "mbr"),
         default="",
@@ -57,7 +62,7 @@ def wishes_of(arguments: argparse.Namespace) -> FitWishes:
     left_out = (FitWish(number, "leave-out") for number in arguments.left_out)
     overlay = os.path.abspath(arguments.overlay) if arguments.overlay else ""
     table: Literal["", "gpt", "dos"] = "dos" if arguments.table == "mbr" else arguments.table
-    return FitWishes((*arguments.sizes, *left_out), arguments.order, overlay, arguments.sector_size, table)
+    return FitWishes((*arguments.sizes, *left_out), arguments.order, overlay, arguments.sector_size, table, arguments.new_ids)
 
 
 def fitted_text(plan: Plan) -> list[str]:

@@ -65,6 +65,15 @@ def prove_layout(target: Source, path: str, layout: Layout) -> None:
         )
 
 
+def prove_late(target: Source, path: str, late: Sequence[tuple[int, bytes]], layout: Layout) -> int:
+    """The bytes of what :func:`write_late` wrote, read and compared. Raises DamagedError, SourceReadError."""
+    for offset, data in late:
+        if target.pread(len(data), offset) != data:
+            wrong(path, layout, offset)
+    prove_layout(target, path, layout)
+    return sum(len(data) for _, data in late)
+
+
 def wrong(path: str, layout: Layout, offset: int) -> NoReturn:
     """Raise the DamagedError for a byte that does not read back as it was written."""
     raise DamagedError(

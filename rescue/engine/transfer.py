@@ -15,7 +15,7 @@ from rescue.devices.table import read_layout
 from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.engine.reading import read_extents
 from rescue.engine.regions import FRAME_SIZE
-from rescue.engine.target import SYNC_EVERY, prove_layout, wipe, write_late, wrong
+from rescue.engine.target import SYNC_EVERY, prove_late, wipe, write_late, wrong
 from rescue.engine.transfer_parts import CHUNK, Part, Piece, Span, late_ranges, merged, pieces, runs
 from rescue.engine.transfer_record import Record, digest, digest_of_zeros
 from rescue.errors import RefusedError, SourceReadError
@@ -230,8 +230,8 @@ class Transfer:
         """Write what is late: the tables and the boot gap, the first sectors last. Raises TargetWriteError."""
         write_late(self._sink, self._late)
 
-    def read_back(self, token: CancelToken, progress: Callable[[int, int], None]) -> int:
-        """Read from the medium all that was written and compare; return the bytes proved.
+    def read_back(self, token: CancelToken, progress: Callable[[int, int], None], *, head: bool = True) -> int:
+        """Read from the medium all that was written and compare; return the bytes proved. ``head``: also what is late.
 
         What the target held already was read and compared by :meth:`copy`. Raises DamagedError, SourceReadError.
         """
@@ -264,11 +264,8 @@ class Transfer:
 
             progress(0, total)
             run_ordered(self._record.written(pieces(self._parts)), check, count, workers=workers, window=2 * workers)
-            for offset, data in self._late:
-                if target.pread(len(data), offset) != data:
-                    wrong(self._sink.path, self._layout, offset)
-                done += len(data)
-            prove_layout(target, self._sink.path, self._layout)
+            if head:
+                done += prove_late(target, self._sink.path, self._late, self._layout)
         return done + self._same_bytes + self._same_zeros
 
     def _named(self, error: SourceReadError, part: Part) -> SourceReadError:

@@ -18,7 +18,7 @@ from rescue.model.edit import (
     SaveTables,
     SetTable,
 )
-from rescue.model.fitting import FitDisk, FitReadBack, FitTable, FitVolumes
+from rescue.model.fitting import FitDisk, FitIds, FitReadBack, FitTable, FitVolumes
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -78,7 +78,12 @@ def aftermath(plan: Plan, step: Step) -> str:
                 f"{step.target} is only partly written: its old content is lost and it does not start a computer."
                 f" Run the same command again to clone it completely.{_source_kept(plan)}"
             )
-        case FitDisk() | FitTable():
+        case FitVolumes() | FitReadBack() | FitIds() if any(isinstance(later, FitIds) for later in plan.steps):
+            return (
+                f"{step.target} has its data, but no partition table yet: it does not start a computer."
+                f" Run the same command again to write it completely.{_source_kept(plan)}"
+            )
+        case FitDisk() | FitTable() | FitIds():
             return (
                 f"{step.target} is not written, or only partly: then its old content is lost and it does not start a computer."
                 f" Run the same command again to write it completely.{_source_kept(plan)}"

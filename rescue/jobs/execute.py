@@ -25,7 +25,7 @@ from rescue.model.edit import (
     SaveTables,
     SetTable,
 )
-from rescue.model.fitting import FitDisk, FitReadBack, FitTable, FitVolumes
+from rescue.model.fitting import FitDisk, FitIds, FitReadBack, FitTable, FitVolumes
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -186,6 +186,8 @@ def _done(plan: Plan, facts: Facts) -> str:
                 said.append(f"{facts.get('source')} is {verb} onto {step.target}, fitted to it.{_already(facts)}")
             case FitVolumes():
                 said.append("The file systems that changed were checked by their own programs.")
+            case FitIds():
+                said.append("It has identifiers of its own, and what names them on it was changed.")
             case WriteTable():
                 said.append(f"{step.image} is restored onto {step.target}.{_already(facts)}{defect_words(facts)}")
             case CloneTable():
@@ -212,4 +214,6 @@ def _done(plan: Plan, facts: Facts) -> str:
                 said.append(edited_words(step, facts))
             case _:
                 assert_never(step)
+    if plan.kind == "clone" and not any(isinstance(step, FitIds) for step in plan.steps):
+        said.append("Both disks have the same identifiers: take one of them out before a system is started from either.")
     return " ".join(dict.fromkeys(said))

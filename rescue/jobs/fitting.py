@@ -13,13 +13,17 @@ from rescue.devices.table import read_layout
 from rescue.devices.write_table import table_writes
 from rescue.engine.grow import grow
 from rescue.engine.hidden_sectors import set_hidden_sectors
+from rescue.engine.new_ids import set_uuid
 from rescue.engine.overlay import MEMORY, SourceBlocks
+from rescue.engine.references import follow
 from rescue.engine.refill import refill
 from rescue.engine.resizing import require_sound
 from rescue.engine.sectors import set_ntfs_sectors
 from rescue.engine.shrink import shrunk
 from rescue.engine.survey import map_disk
+from rescue.engine.target import prove_late, write_late
 from rescue.engine.transfer import Part, Transfer
+from rescue.engine.transfer_parts import merged
 from rescue.errors import DamagedError, RefusedError
 from rescue.images.chain import Chain
 from rescue.images.format import RowKind
@@ -28,10 +32,11 @@ from rescue.images.secrets import Secrets
 from rescue.images.view import ImageView
 from rescue.jobs.reporter import Reporter
 from rescue.model.extents import ExtentMap
-from rescue.model.fitting import FitDisk, FittedVolume, FitVolumes
+from rescue.model.fitting import FitDisk, FitIds, FittedVolume, FitVolumes
 from rescue.model.layout import Layout
 from rescue.model.progress import CancelToken, Message
 from rescue.model.source import Source
+from rescue.model.text import shown
 from rescue.model.volume import Identity, Volume
 from rescue.system.blockfile import FileSink, FileSource
 from rescue.system.loop import loop_device
@@ -52,6 +57,7 @@ class Fitting:
         self._step = step
         self._stack = ExitStack()
         self._transfer: Transfer | None = None
+        self._has_table = self._is_let_go = False
         self._identities: dict[int, Identity] = {}
         try:
             self._source, self._blocks, self._layout, self._volumes = self._open(secrets)
@@ -157,12 +163,53 @@ class Fitting:
         return [*gap, *table_writes(layout, self._head)]
 
     def write_table(self) -> None:
-        """See Transfer.write_head."""
-        self._opened.write_head()
+        """See Transfer.write_head. After programs worked on the target it is read back at once."""
+        self._has_table = True
+        if not self._is_let_go:
+            self._opened.write_head()
+            return
+        late = merged(self._late())
+        with FileSink(self._step.target, direct=True) as sink:
+            write_late(sink, late)
+        with FileSource(self._step.target, direct=True) as target:
+            target.drop_cache()
+            prove_late(target, self._step.target, late, self._step.layout)
 
     def read_back(self, token: CancelToken, reporter: Reporter) -> _Facts:
-        """See Transfer.read_back."""
-        return {"read_back": True, "read_back_bytes": self._opened.read_back(token, reporter.progress)}
+        """See Transfer.read_back. The table only when it is there by then."""
+        proved = self._opened.read_back(token, reporter.progress, head=self._has_table)
+        return {"read_back": True, "read_back_bytes": proved}
+
+    def _let_go(self) -> None:
+        """A disk that is held cannot be opened by the programs."""
+        if self._transfer is not None:
+            self._transfer.close()
+        self._is_let_go = True
+
+    def renew(self, step: FitIds, token: CancelToken, reporter: Reporter) -> _Facts:
+        """Give file systems new UUIDs, and let the files that name them follow. There is no table yet.
+
+        Raises DamagedError, ProgramError, UnsupportedError, TargetWriteError, CancelledError.
+        """
+        self._let_go()
+        names = dict(step.references)
+        told = []
+        for done, volume in enumerate(step.volumes):
+            token.check()
+            reporter.progress(done, 2 * len(step.volumes))
+            if volume.new:
+                identity = Identity(volume.filesystem, uuid=volume.old)
+                said = set_uuid(step.target, volume.start, volume.end, identity, volume.new, token.check)
+                told.append(f"Partition {volume.partition}: {said}")
+                reporter.message(Message("info", told[-1]))
+        for done, volume in enumerate(step.volumes, len(step.volumes)):
+            token.check()
+            reporter.progress(done, 2 * len(step.volumes))
+            for file in follow(step.target, volume.start, volume.end, volume.filesystem, names):
+                told.append(f"Partition {volume.partition}: {shown(file)} names the new ones.")
+                reporter.message(Message("info", told[-1]))
+        reporter.progress(2 * len(step.volumes), 2 * len(step.volumes))
+        return {"new_ids": told}
 
     @property
     def _opened(self) -> Transfer:
@@ -174,8 +221,7 @@ class Fitting:
 
         Raises DamagedError, ProgramError, TargetWriteError, CancelledError.
         """
-        if self._transfer is not None:
-            self._transfer.close()  # a disk that is held cannot be opened by the programs
+        self._let_go()
         for done, volume in enumerate(step.volumes):
             token.check()
             reporter.progress(done, len(step.volumes))

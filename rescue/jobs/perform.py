@@ -30,7 +30,7 @@ from rescue.model.edit import (
     SaveTables,
     SetTable,
 )
-from rescue.model.fitting import FitDisk, FitReadBack, FitTable, FitVolumes
+from rescue.model.fitting import FitDisk, FitIds, FitReadBack, FitTable, FitVolumes
 from rescue.model.plan import (
     CaptureDisk,
     CompareDisk,
@@ -128,6 +128,8 @@ class EngineSteps:
             case FitVolumes():
                 self._fit().fill(step, token, reporter)
                 return {}
+            case FitIds():
+                return self._fit().renew(step, token, reporter)
             case WipeTarget():
                 self._open(_image_for(self._plan, step.target), step.target).wipe()
                 return {}

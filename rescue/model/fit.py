@@ -45,7 +45,7 @@ class FitWishes:
     ``order``: all partitions that are kept, by number, as they shall follow each other. ``overlay``: an existing folder for what
     is moved while file systems are made smaller on their way; "": the memory. ``sector_size``: the sectors, 512 or 4096 bytes,
     that a target which is a file is written for; 0: those of the source. ``table``: the kind that the table becomes; "": it keeps
-    its own.
+    its own. ``new_ids``: disk, partitions and file systems get identifiers of their own.
     """
 
     volumes: tuple[FitWish, ...] = ()
@@ -53,6 +53,7 @@ class FitWishes:
     overlay: str = ""
     sector_size: int = 0
     table: Literal["", "gpt", "dos"] = ""
+    new_ids: bool = False
 
     @property
     def changes(self) -> bool:

@@ -69,3 +69,27 @@ class FitVolumes(msgspec.Struct, frozen=True, tag="fit-volumes"):
     target: str
     sector_size: int
     volumes: tuple[FittedVolume, ...]
+
+
+class NewId(msgspec.Struct, frozen=True):
+    """A file system of the target at the bytes ``[start, end)``, its UUID and the one that it gets ("": it keeps its own)."""
+
+    partition: int
+    start: int
+    end: int
+    filesystem: str
+    old: str
+    new: str = ""
+
+
+class FitIds(msgspec.Struct, frozen=True, tag="fit-ids"):
+    """Give file systems new UUIDs, and let fstab and boot loaders on them follow: ``references`` are old and new names.
+
+    It is done before the table is written, which has new identifiers already: cut off, the target has no table.
+    """
+
+    title: str
+    target: str
+    sector_size: int
+    volumes: tuple[NewId, ...]
+    references: tuple[tuple[str, str], ...]

@@ -9,7 +9,7 @@ import msgspec
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
 from rescue.model.disk import Disk, Fingerprint
 from rescue.model.edit import EditStep
-from rescue.model.fitting import FitDisk, FitReadBack, FitTable, FitVolumes
+from rescue.model.fitting import FitDisk, FitIds, FitReadBack, FitTable, FitVolumes
 from rescue.model.volume import Volume
 
 ImageKind: TypeAlias = Literal["full", "incremental", "differential"]
@@ -200,6 +200,7 @@ Step: TypeAlias = (
     | FitTable
     | FitReadBack
     | FitVolumes
+    | FitIds
 )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 from uuid import UUID, uuid4
 
+import msgspec
+
 from rescue.errors import RefusedError, UsageError
 from rescue.model.disk import Disk
 from rescue.model.fit import NO_WISHES, DoesNotFitError, FitMode, Fitted, FitVolume, FitWish, FitWishes, Placement, SectorFit
@@ -19,6 +21,7 @@ from rescue.planning.convert import KINDS, label_warnings
 from rescue.planning.fit import fit
 from rescue.planning.fit_kinds import is_fixed
 from rescue.planning.label import converted
+from rescue.planning.new_ids import renewed
 from rescue.planning.restore import complete_image
 from rescue.planning.verify import image_words
 from rescue.planning.words import (
@@ -36,6 +39,10 @@ from rescue.units import GIB, MIB, human_size
 REFILLED: Final = frozenset({"xfs", "vfat", "exfat"})  # no program makes them smaller
 _PLACED_BY_SECTOR: Final = frozenset({"vfat", "exfat", "ntfs"})  # their boot sectors name their place
 GROWABLE: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "ntfs", "f2fs"})
+_OWN_IDS: Final = (
+    "Give the disk, its partitions and its file systems identifiers of their own, and let fstab, crypttab and the configuration"
+    " of GRUB and systemd-boot on it follow. After that the partition table is written."
+)
 _AFTERWARDS: Final = (
     "Make file systems that got more room fill it, let boot sectors name their new places, and check each by its own program."
 )
@@ -88,7 +95,7 @@ def needs_fit(
 
     ``label`` is the kind of the source's table.
     """
-    if wishes.table not in ("", label):
+    if wishes.table not in ("", label) or wishes.new_ids:
         return True
     return wishes.changes or mode in ("auto", "keep") or (mode is None and target_size < source_size)
 
@@ -126,13 +133,16 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
     used = source.used_bytes - sum(volume.used_bytes for volume in source.volumes if volume not in kept)
     after = tuple(volume for volume in placed if _is_changed_afterwards(volume, other_sectors))
     name = source.image or source.disk.path
+    own = renewed(source.layout, fitted.layout, placed, source.volumes, choice.new_id) if choice.wishes.new_ids else None
     steps: list[Step] = [
         FitDisk(
-            title="Write the data", image=source.image, source=source.disk, target=disk.path, layout=fitted.layout,
-            volumes=placed, folder=choice.wishes.overlay, delta=choice.delta,
+            title="Write the data", image=source.image, source=source.disk, target=disk.path,
+            layout=own.layout if own else fitted.layout, volumes=placed, folder=choice.wishes.overlay, delta=choice.delta,
         ),
-        FitTable(title="Write the partition table", target=disk.path),
     ]  # fmt: skip
+    table = FitTable(title="Write the partition table", target=disk.path)
+    if own is None:
+        steps.append(table)
     verb = "Write" if choice.kind == "restore" else "Copy"
     sentences = [
         f"Erase everything on {disk_words(disk)}.",
@@ -152,7 +162,7 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
         old_size = source.layout.sector_size
         sentences.insert(2, f"Write its partition table anew, for sectors of {sector_size} bytes; it was for {old_size}.")
         warnings += _sector_warnings(source, kept)
-    if choice.kind == "clone":
+    if choice.kind == "clone" and own is None:
         warnings.append(
             "The two disks will have the same identifiers. Take one of them out before a system is started from either, or it may"
             " use the wrong one."
@@ -172,6 +182,11 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
             )
         )
         sentences.append(_AFTERWARDS)
+    if own is not None:
+        # Last of all comes the table: cut off in between, the target looks like no disk that could be started.
+        steps += [msgspec.structs.replace(own.step, target=disk.path), table]
+        warnings += own.warnings
+        sentences.append(_OWN_IDS)
     command = ["rescue", choice.kind, name, disk.path, "--fit", choice.mode, *wish_options(choice.wishes)]
     if choice.delta is not None:
         command.append("--delta" if choice.delta else "--no-delta")
@@ -345,6 +360,8 @@ def wish_options(wishes: FitWishes) -> list[str]:
         options += ["--order", ",".join(map(str, wishes.order))]
     if wishes.table:
         options += ["--table", "gpt" if wishes.table == "gpt" else "mbr"]
+    if wishes.new_ids:
+        options.append("--new-ids")
     if wishes.sector_size:
         options += ["--sector-size", str(wishes.sector_size)]
     return [*options, "--overlay", wishes.overlay] if wishes.overlay else options

@@ -166,7 +166,9 @@ class LocalMachine:
         """See Machine."""
         summary = self._with_damage(self.image(image, salvage=request.salvage), salvage=request.salvage)
         protected = self._protected_with(target, local_path(image))
-        is_asked = request.wishes.changes or bool(request.wishes.table) or request.fit in ("auto", "keep")
+        is_asked = (
+            request.wishes.changes or bool(request.wishes.table) or request.wishes.new_ids or request.fit in ("auto", "keep")
+        )
         if summary.disk is None or summary.layout is None or (request.salvage and not is_asked):
             return plan_restore(summary, protected, request)
         sizes, own = (summary.disk.size, target.disk.size), summary.layout.sector_size
@@ -276,6 +278,12 @@ class LocalMachine:
         from rescue.services.partitions import plan_mend
 
         return plan_mend(target, save)
+
+    def find_lost(self, survey: DiskSurvey, deep: bool, token: CancelToken, progress: Callable[[int, int], None]) -> list[Lost]:
+        """See Machine."""
+        from rescue.services.partitions import find_lost
+
+        return find_lost(survey, deep, token, progress)
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""
