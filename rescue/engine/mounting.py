@@ -36,6 +36,7 @@ from rescue.units import MIB, human_size
 CHECK_SECONDS: Final = 90.0
 SAMPLE: Final = Limits(seconds=12.0, bytes=256 * MIB)
 _MAP_SECONDS: Final = 20.0
+_MEDIUM: Final = "Check the disk that holds the image, its cable, and the network."
 _NO_KEYS: Final[Mapping[str, bytes]] = {}
 
 
@@ -165,9 +166,16 @@ class _Prover:
 
     def prove(self) -> VolumeProof:
         volume = self._volume
+        known = self._export.last_error
         with self._opened(self._export, volume.opened) as path:
             missing = "" if volume.whole_because else self._missing(path)
             found = self._examine(path)
+        error = self._export.last_error
+        if error is known:
+            error = None
+        if isinstance(error, SourceReadError) and not self._is_bad(error):
+            # What a medium does not give says nothing of the image on it.
+            raise SourceReadError(f"{self._chain.path} cannot be checked: {error.message}", error.offset, error.length, _MEDIUM)
         problems = [missing] if missing else []
         warnings = list(found.notes)
         excuses = self._excuses(found)
@@ -176,7 +184,6 @@ class _Prover:
                 warnings.append(f"{text}. {excuses[act]}")
             else:
                 problems.append(f"{text}.")
-        error = self._export.error
         if error is not None and not self._is_bad(error):
             problems.append(error.message)
         return VolumeProof(

@@ -16,8 +16,9 @@ from rescue.engine.capture import Capture
 from rescue.engine.making import Making, Plain
 from rescue.engine.mounting import MountProof, prove_mounts
 from rescue.engine.survey import map_disk
-from rescue.errors import CancelledError, DamagedError
+from rescue.errors import CancelledError, DamagedError, SourceReadError
 from rescue.images.chain import Chain
+from rescue.images.format import RowKind
 from rescue.images.secrets import NO_SECRETS
 from rescue.model.disk import Disk
 from rescue.model.extents import ExtentMap
@@ -296,6 +297,27 @@ def test_a_damaged_image_says_so(tmp_path: Path) -> None:
     image.write_bytes(content)
     with pytest.raises(DamagedError):
         prove(image, disk)
+
+
+def test_a_medium_that_does_not_give_the_image_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is no fault of the image, and must not be kept as its result."""
+    disk = sparse(tmp_path / "disk.raw", 64 * MIB)
+    run(["mkfs.ext4", "-q", "-F", str(disk)])
+    with mounted(disk) as root:
+        (root / "big").write_bytes(os.urandom(20 * MIB))
+    image = capture(disk, tmp_path / "image")
+    with Chain(image) as chain:
+        row = max((row for row in chain.rows() if row.kind == RowKind.DATA), key=lambda row: row.frame_length)
+    good = FileSource.pread
+
+    def pread(source: FileSource, length: int, offset: int) -> bytes:
+        if source.path == str(image) and offset == row.frame_offset:
+            raise SourceReadError(f"{image} cannot be read at byte {offset}: Input/output error.", offset, length)
+        return good(source, length, offset)
+
+    monkeypatch.setattr(FileSource, "pread", pread)
+    with pytest.raises(SourceReadError, match=f"cannot be checked: .* cannot be read at byte {row.frame_offset}"):
+        prove(image)
 
 
 def test_cancelled(laid: Laid, tmp_path: Path) -> None:
