@@ -279,12 +279,6 @@ class LocalMachine:
 
         return plan_mend(target, save)
 
-    def find_lost(self, survey: DiskSurvey, deep: bool, token: CancelToken, progress: Callable[[int, int], None]) -> list[Lost]:
-        """See Machine."""
-        from rescue.services.partitions import find_lost
-
-        return find_lost(survey, deep, token, progress)
-
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""
         return plan_wipe(target, request, sanitizing(target.disk) if request.method == "sanitize" else None)
