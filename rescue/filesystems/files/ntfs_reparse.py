@@ -20,8 +20,19 @@ _WSL_SYMLINK: Final = 0xA000001D
 _PROBLEMS: Final = {
     0x80000017: "It is compressed by Windows (CompactOS), which this program does not unpack.",
     0x80000013: "Its content is deduplicated by Windows Server, which this program does not read.",
-    0x8000001E: "Its content is in a cloud and not on this disk.",
+    0x80000007: "Its content is kept once for several files by Windows Server, which this program does not read.",
+    0x80000008: "Its content is in the image file that this Windows starts from (WIMBoot), which this program does not read.",
+    0xC0000004: "Its content was moved to another storage.",
+    0x80000006: "Its content was moved to another storage.",
 }
+# Files of a cloud (16 tags, one digit differs), of a file server in a cloud, of a projected folder: the content may be here.
+_CLOUD: Final = {0x9000001A, 0x8000001E, 0x9000001C}
+_CLOUD_MASK: Final = 0xFFFF0FFF
+# Attributes of a file whose content, or some of it, is not here: offline, recall on open, recall on data access.
+_NOT_HERE: Final = 0x1000 | 0x40000 | 0x400000
+_ELSEWHERE: Final = "Its content is in a cloud and not on this disk."
+COMPACT: Final = _PROBLEMS[0x80000017]
+COMPACT_STREAM: Final = "WofCompressedData"  # what is in it is the content, compressed; the file's own stream is a hole
 _INTERIX: Final = {b"IntxLNK\x01": Kind.LINK, b"IntxCHR\0": Kind.CHARACTER, b"IntxBLK\0": Kind.BLOCK}
 
 
@@ -40,8 +51,8 @@ class Special(NamedTuple):
     device: tuple[int, int]
 
 
-def parse(data: bytes) -> Reparse:
-    """Read a reparse point. Raises FormatError."""
+def parse(data: bytes, attributes: int = 0) -> Reparse:
+    """Read a reparse point of a file with these attributes (FILE_ATTRIBUTE_…). Raises FormatError."""
     if len(data) < 8:
         raise FormatError("NTFS: a reparse point is cut.")
     tag, length = struct.unpack_from("<IH", data)
@@ -56,6 +67,8 @@ def parse(data: bytes) -> Reparse:
         raw = names[shown : shown + shown_length] or names[substitute : substitute + substitute_length]
         target = decode_utf16(raw[: len(raw) & ~1]).replace("\\", "/").removeprefix("/??/").rstrip("\0")
         return Reparse(target, "" if target else "It is a link that leads nowhere.")
+    if tag & _CLOUD_MASK in _CLOUD and attributes & _NOT_HERE:
+        return Reparse("", _ELSEWHERE)
     return Reparse("", _PROBLEMS.get(tag, ""))
 
 

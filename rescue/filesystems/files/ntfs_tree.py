@@ -88,7 +88,7 @@ class NtfsTree(StoredTree[int]):
         standard = Fields(_resident(attributes, _STANDARD_INFORMATION), f"NTFS file {number}")
         flags = standard.u32(32)
         found = _resident(attributes, _REPARSE_POINT, self._mft)
-        reparse = ntfs_reparse.parse(found) if found else None
+        reparse = ntfs_reparse.parse(found, flags) if found else None
         data = next((part for part in attributes if part.type == DATA and not part.name), None)
         interix = self._interix(data) if flags & _SYSTEM and data is not None and not reparse else None
         folder = bool(record.u16(22) & _IS_FOLDER)
@@ -96,6 +96,8 @@ class NtfsTree(StoredTree[int]):
         problem = ""
         if data is not None and data.encrypted:
             problem = ENCRYPTED
+        elif any(part.type == DATA and part.name == ntfs_reparse.COMPACT_STREAM for part in attributes):
+            problem = ntfs_reparse.COMPACT
         device = (0, 0)
         if reparse is not None:
             kind = Kind.LINK if reparse.target else kind

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -206,3 +207,34 @@ def test_exfat(tmp_path: Path, cluster: int) -> None:
         assert not result.failed
         assert _describe(tmp_path / "out") == _describe(folder)
         assert tree.entry("MIXED.txt").name == "Mixed.TxT"
+
+
+def test_content_that_windows_keeps_elsewhere_is_refused_by_name(tmp_path: Path) -> None:
+    """CompactOS and files of a cloud, as Windows leaves them: a hole with a reparse point. No zeros are given out for them."""
+    path = sparse_file(tmp_path / "volume", 32 * MIB)
+    run(["mkfs.ntfs", "--fast", "--force", "--quiet", str(path)])
+    compact = struct.pack("<IHHIIII", 0x80000017, 16, 0, 1, 2, 1, 0)  # WOF_EXTERNAL_INFO, FILE_PROVIDER_EXTERNAL_INFO_V1
+    cloud = struct.pack("<IHH", 0x9000601A, 8, 0) + bytes(8)
+    with _fuse("ntfs-3g", path, "streams_interface=windows") as root:
+        for name, point, attributes in (("compact", compact, 0x200), ("cloud", cloud, 0x401600), ("here", cloud, 0x20)):
+            with (root / name).open("wb") as file:
+                if name == "here":
+                    file.write(b"content")
+                else:
+                    file.truncate(100_000)
+            if name == "compact":
+                (root / f"{name}:WofCompressedData").write_bytes(os.urandom(5000))
+            os.setxattr(root / name, "system.ntfs_reparse_data", point)
+            old = struct.unpack("<I", os.getxattr(root / name, "system.ntfs_attrib"))[0]
+            os.setxattr(root / name, "system.ntfs_attrib", struct.pack("<I", old | attributes))
+        (root / "plain").write_bytes(b"plain")
+    with opened(path) as tree:
+        problems = {entry.name: entry.problem for entry in tree.children(tree.root())}
+        result = copied(tree, "", tmp_path / "out")
+    assert "CompactOS" in problems["compact"]
+    assert problems["here"] == problems["plain"] == ""
+    assert "not on this disk" in problems["cloud"]
+    assert (tmp_path / "out" / "here").read_bytes() == b"content"
+    assert not (tmp_path / "out" / "compact").exists()
+    assert ("compact", problems["compact"]) in result.failed
+    assert not (tmp_path / "out" / "cloud").exists()
