@@ -135,10 +135,7 @@ def after_kill(plan: Plan, step: Step) -> str:
     if isinstance(step, CaptureDisk):
         return f"{_what_is_left(step)} {step.source.path} was not changed."
     if isinstance(step, ConsolidateImage):
-        return (
-            f"{step.store}/{step.name}.partial is no image: run the same command again, which replaces it. {step.image} was not"
-            " changed."
-        )
+        return f"{_what_is_left(step)} {step.image} was not changed."
     if isinstance(step, ExportImage):
         return f"{step.file}.partial is incomplete: remove it. The image was not changed."
     if isinstance(step, ExtractFiles):
