@@ -18,11 +18,14 @@ from rescue.cli.options import Context, add_job, add_json, progress_style
 from rescue.cli.review import plan_json, plan_text
 from rescue.cli.secrets import add_secrets, image_secrets, unlocked
 from rescue.cli.text import table
+from rescue.cli.unlock import add_unlock, unlocked_secrets, with_unlocked
 from rescue.engine.browse import Opened, is_image, open_disk_files, open_image_files
 from rescue.errors import UsageError
 from rescue.filesystems.files.tree import Entry, FileTree, Kind, search
+from rescue.images.secrets import NO_SECRETS
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.model.text import shown
+from rescue.model.volume import Volume
 from rescue.services import ExtractRequest, Machine
 from rescue.stores.address import local_path
 from rescue.units import human_size
@@ -44,17 +47,24 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     listing = commands.add_parser("ls", help="the files inside of an image or a disk", allow_abbrev=False)
     _add_what(listing)
     listing.add_argument(
-        "place", nargs="?", metavar="PARTITION:PATH", help="a folder or file, 2:/home; without it: the partitions"
+        "place",
+        nargs="?",
+        metavar="PARTITION:PATH",
+        help="a folder or file, 2:/home or 2/vg0/root:/home; without it: the partitions",
     )
     listing.add_argument("--search", metavar="WORDS", help="all files whose names hold these words, at most 1000")
+    add_unlock(listing)
     add_json(listing)
     add_secrets(listing)
     listing.set_defaults(command=run_ls)
     copying = commands.add_parser("extract", help="copies files out of an image or a disk", allow_abbrev=False)
     _add_what(copying)
-    copying.add_argument("places", metavar="PARTITION:PATH", nargs="+", help="files and folders, 2:/home/anna")
+    copying.add_argument(
+        "places", metavar="PARTITION:PATH", nargs="+", help="files and folders, 2:/home/anna or 2/vg0/root:/home"
+    )
     copying.add_argument("dest", metavar="DEST", type=Path, help="the folder to copy it into; made when its parent is there")
     copying.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+    add_unlock(copying)
     add_job(copying)
     add_secrets(copying)
     copying.set_defaults(command=run_extract)
@@ -76,8 +86,8 @@ def run_ls(arguments: argparse.Namespace, context: Context) -> int:
                 raise UsageError("--search needs the partition to search.", "Give it as PARTITION:, for example 2:")
             _show_volumes(opened, arguments, context)
             return 0
-        partition, path = parse_place(arguments.place)
-        with opened.tree(partition) as tree:
+        partition, inside, path = parse_place(arguments.place)
+        with opened.tree(partition, inside) as tree:
             _say(tree.notes, context)
             if arguments.search is not None:
                 entries = list(search(tree, arguments.search.split(), _FOUND_LIMIT))
@@ -93,10 +103,11 @@ def run_extract(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, run; 1 when something of it could not be copied."""
     machine = _unlocked(arguments, context)
     places = [parse_place(text) for text in arguments.places]
-    partition = places[0][0]
-    if any(number != partition for number, _ in places):
+    partition, inside, _ = places[0]
+    if any(place[:2] != (partition, inside) for place in places):
         raise UsageError("The files are on different partitions.", "Extract from one partition at a time.")
-    request = ExtractRequest(tuple(path for _, path in places), str(arguments.dest), arguments.overwrite, arguments.salvage)
+    paths = tuple(path for _, _, path in places)
+    request = ExtractRequest(paths, str(arguments.dest), arguments.overwrite, arguments.salvage, inside)
     plan = machine.plan_extract(_source(arguments.what, machine, salvage=arguments.salvage), partition, request)
     if arguments.dry_run:
         print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
@@ -105,12 +116,16 @@ def run_extract(arguments: argparse.Namespace, context: Context) -> int:
     return report(follow(lambda: machine.start(plan), progress_style(arguments, context.stderr), context.stderr), arguments.json)
 
 
-def parse_place(text: str) -> tuple[int, str]:
-    """``2:/etc/fstab`` as number and path; ``2`` alone is the root of partition 2. Raises UsageError."""
-    number, _, path = text.partition(":")
+def parse_place(text: str) -> tuple[int, str, str]:
+    """``2/vg0/root:/etc/fstab`` as number, volume in it ("" without one) and path; ``2`` alone is the root of partition 2.
+
+    Raises UsageError.
+    """
+    place, _, path = text.partition(":")
+    number, _, inside = place.partition("/")
     if not number.isascii() or not number.isdigit() or len(number) > 6:
         raise UsageError(f"{text} names no partition.", "Say PARTITION:PATH, for example 2:/etc/fstab. 0 is the whole disk.")
-    return int(number), path.strip("/")
+    return int(number), inside, path.strip("/")
 
 
 def _source(what: str, machine: Machine, *, salvage: bool) -> ImageSummary | DiskSurvey:
@@ -130,14 +145,22 @@ def _image_path(what: str) -> Path | None:
 
 def _unlocked(arguments: argparse.Namespace, context: Context) -> Machine:
     path = _image_path(arguments.what)
-    return unlocked(arguments, context, str(path)) if path else context.machine
+    machine = unlocked(arguments, context, str(path)) if path else context.machine
+    if not arguments.unlock:
+        return machine
+    return with_unlocked(machine, _source(arguments.what, machine, salvage=arguments.salvage), arguments, context)
 
 
 def _open(arguments: argparse.Namespace, context: Context) -> AbstractContextManager[Opened]:
     path = _image_path(arguments.what)
+    secrets = image_secrets(arguments, context, str(path)) if path else NO_SECRETS
+    machine = context.machine.with_secrets(secrets)
+    if arguments.unlock:
+        source = _source(arguments.what, machine, salvage=arguments.salvage)
+        secrets = unlocked_secrets(source, secrets, arguments, context)
     if path is None:
-        return open_disk_files(context.machine.survey_one(arguments.what))
-    return open_image_files(path, image_secrets(arguments, context, str(path)), salvage=arguments.salvage)
+        return open_disk_files(machine.survey_one(arguments.what), secrets)
+    return open_image_files(path, secrets, salvage=arguments.salvage)
 
 
 def _say(notes: Sequence[str], context: Context) -> None:
@@ -146,17 +169,25 @@ def _say(notes: Sequence[str], context: Context) -> None:
 
 
 def _show_volumes(opened: Opened, arguments: argparse.Namespace, context: Context) -> None:
+    found: list[tuple[str, Volume]] = []
+    for outer in opened.volumes:
+        found.append(("", outer))
+        found += [(inner.name, inner.volume) for inner in opened.inner(outer.partition)]
     if arguments.json:
         rows = [
-            {"partition": v.partition, "filesystem": v.identity.type, "label": v.identity.label, "size": v.size}
-            for v in opened.volumes
+            {"partition": v.partition, "inside": name, "filesystem": v.identity.type, "label": v.identity.label, "size": v.size}
+            for name, v in found
         ]
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode(), file=context.stdout)
         return
     lines = table(
-        [[f"{v.partition}:", v.identity.type or "unknown", human_size(v.size), shown(v.identity.label)] for v in opened.volumes],
-        right=(0, 2),
-    )
+        [
+            [f"{v.partition}{'/' if name else ''}{shown(name)}:", v.identity.type or "unknown", human_size(v.size),
+             shown(v.identity.label)]
+            for name, v in found
+        ],
+        right=(2,),
+    )  # fmt: skip
     print("\n".join(lines) or "It holds no partitions.", file=context.stdout)
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from rescue.cli.options import Context
 from rescue.cli.secrets import Asker
 from rescue.errors import CredentialError, UsageError
+from rescue.images.secrets import Secrets
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.services import Machine
+from rescue.services.unlocking import volume_keys
 from rescue.units import KIB, MIB
+
+_T = TypeVar("_T")
 
 _MAX_PASSPHRASE: Final = 512  # bytes that cryptsetup takes from a terminal
 _MAX_KEY_FILE: Final = 8 * MIB - 1 * KIB  # a little less than cryptsetup takes
@@ -56,26 +62,42 @@ def with_unlocked(
     """
     asker = Asker.of(context.stdin)
     for wanted in arguments.unlock:
-        machine = _unlocked(machine, source, wanted, asker)
+        machine = _opened(wanted, asker, partial(machine.with_unlocked, source, wanted.partition))
     return machine
 
 
-def _unlocked(machine: Machine, source: DiskSurvey | ImageSummary, wanted: Unlock, asker: Asker) -> Machine:
+def unlocked_secrets(
+    source: DiskSurvey | ImageSummary, secrets: Secrets, arguments: argparse.Namespace, context: Context
+) -> Secrets:
+    """``secrets`` with the keys of all volumes that were to be unlocked. Raises as :func:`with_unlocked`."""
+    asker = Asker.of(context.stdin)
+    for wanted in arguments.unlock:
+        keys = _opened(wanted, asker, partial(_keys, source, wanted.partition, secrets))
+        secrets = replace(secrets, volume_keys=keys)
+    return secrets
+
+
+def _keys(source: DiskSurvey | ImageSummary, partition: int, secrets: Secrets, secret: bytes) -> dict[str, bytes]:
+    return volume_keys(source, partition, secret, secrets)
+
+
+def _opened(wanted: Unlock, asker: Asker, attempt: Callable[[bytes], _T]) -> _T:
+    """What ``attempt`` makes of the secret."""
     if wanted.file is None:
         name = f"partition {wanted.partition}" if wanted.partition else "the encrypted disk"
         secret = asker.question(f"Passphrase of {name}: ").encode()
         if not 0 < len(secret) <= _MAX_PASSPHRASE:
             raise UsageError(f"A passphrase has 1 to {_MAX_PASSPHRASE} bytes.")
-        return machine.with_unlocked(source, wanted.partition, secret)
+        return attempt(secret)
     secret = _read(wanted.file)
     try:
-        return machine.with_unlocked(source, wanted.partition, secret)
+        return attempt(secret)
     except CredentialError:
         # A passphrase that was written into a file by an editor has a line end that is none of it.
         shorter = secret.removesuffix(b"\n").removesuffix(b"\r")
         if shorter in (secret, b""):
             raise
-        return machine.with_unlocked(source, wanted.partition, shorter)
+        return attempt(shorter)
 
 
 def _read(path: Path) -> bytes:

@@ -9,6 +9,7 @@ from rescue.cli.follow import follow, report
 from rescue.cli.options import Context, add_job, progress_style
 from rescue.cli.review import plan_json, plan_text
 from rescue.cli.secrets import Asker, add_secrets, given_secrets, unlocked
+from rescue.cli.unlock import add_unlock, with_unlocked
 from rescue.errors import UsageError
 from rescue.model.plan import Plan
 from rescue.services import Machine
@@ -23,6 +24,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("image", metavar="IMAGE", help="path or file: URL of the image, or of a folder of images")
     parser.add_argument("--against", metavar="DISK", help="also compare a disk with the image")
     parser.add_argument("--mount", action="store_true", help="also check and mount every file system in the image")
+    add_unlock(parser)
     add_job(parser)
     add_secrets(parser)
     parser.set_defaults(command=run)
@@ -33,6 +35,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if _is_store(arguments.image):
         return _run_store(arguments, context)
     machine = unlocked(arguments, context, arguments.image)
+    if arguments.unlock:
+        machine = with_unlocked(machine, machine.image(arguments.image), arguments, context)
     against = machine.survey_one(arguments.against) if arguments.against else None
     plan = machine.plan_verify(arguments.image, against, mount=arguments.mount)
     if arguments.dry_run:
@@ -48,8 +52,8 @@ def _is_store(path: str) -> bool:
 
 def _run_store(arguments: argparse.Namespace, context: Context) -> int:
     """Check all images in a folder; one line each."""
-    if arguments.against or arguments.mount:
-        raise UsageError("--against and --mount are for one image.", "Name the image instead of its folder.")
+    if arguments.against or arguments.mount or arguments.unlock:
+        raise UsageError("--against, --mount and --unlock are for one image.", "Name the image instead of its folder.")
     secrets = given_secrets(arguments, Asker.of(context.stdin))
     machine = context.machine.with_secrets(secrets) if secrets else context.machine
     plan = machine.plan_verify_store(arguments.image)

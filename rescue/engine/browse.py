@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from rescue.engine.inner import Inner, inner_volume, inner_volumes
 from rescue.engine.mounted_files import MOUNTED, mounted_files
 from rescue.engine.salvaged_image import open_salvaged
 from rescue.errors import RescueError, UsageError
@@ -20,6 +21,7 @@ from rescue.model.source import SliceSource, Source
 from rescue.model.survey import DiskSurvey
 from rescue.model.volume import Volume
 from rescue.system.blockfile import FileSource
+from rescue.volumes.stack import CONTAINERS
 
 # Each of our images begins with a frame that zstd skips (RFC 8878, 3.1.2): 0x184D2A50 to 5F.
 _SKIPPABLE: Final = b"\x2a\x4d\x18"
@@ -33,6 +35,7 @@ class Opened:
     source: Source
     volumes: tuple[Volume, ...]
     defects: tuple[str, ...] = ()  # sentences: what is damaged of an image but for its data
+    keys: Mapping[str, bytes] = field(default_factory=dict)  # of encrypted volumes, by UUID
 
     def volume(self, partition: int) -> Volume:
         """The volume on a partition; 0 is a file system on the whole disk. Raises UsageError."""
@@ -44,9 +47,25 @@ class Opened:
             f"{self.name} has no partition {partition}.", f"It has {known}." if known else "It has no partitions at all."
         )
 
-    def tree(self, partition: int) -> AbstractContextManager[FileTree]:
-        """The files on a partition. Raises as :meth:`volume` and :func:`volume_files`."""
-        return volume_files(self.source, self.volume(partition))
+    @property
+    def containers(self) -> tuple[Volume, ...]:
+        """The volumes that hold other volumes."""
+        return tuple(volume for volume in self.volumes if volume.identity.type in CONTAINERS)
+
+    def inner(self, partition: int) -> list[Inner]:
+        """The volumes in a container. Raises ProgramError."""
+        return inner_volumes(self.source, self.containers, partition, self.keys)
+
+    def tree(self, partition: int, inside: str = "") -> AbstractContextManager[FileTree]:
+        """The files on a partition, or of the volume ``inside`` of it. Raises as :meth:`volume` and :func:`volume_files`;
+
+        CredentialError when it is locked.
+        """
+        volume = self.volume(partition)
+        if inside or volume.identity.type in CONTAINERS:
+            _, source, volume = inner_volume(self.source, self.containers, partition, inside, self.keys)
+            return volume_files(source, volume)
+        return volume_files(self.source, volume)
 
 
 @contextmanager
@@ -72,12 +91,12 @@ def is_image(path: Path) -> bool:
 
 
 @contextmanager
-def open_disk_files(survey: DiskSurvey) -> Iterator[Opened]:
+def open_disk_files(survey: DiskSurvey, secrets: Secrets = NO_SECRETS) -> Iterator[Opened]:
     """A disk as it is now, opened read-only. Raises RescueError."""
     if survey.unreadable:
         raise RescueError(f"{survey.disk.path} cannot be read. {survey.unreadable}")
     with FileSource(survey.disk.path) as source:
-        yield Opened(survey.disk.path, source, survey.volumes)
+        yield Opened(survey.disk.path, source, survey.volumes, keys=secrets.volume_keys)
 
 
 @contextmanager
@@ -87,4 +106,4 @@ def open_image_files(path: Path, secrets: Secrets = NO_SECRETS, *, salvage: bool
     What is lost cannot be read then. Raises as :func:`~rescue.images.chain.open_chain`.
     """
     with open_salvaged(path, secrets) if salvage else open_chain(path, secrets) as chain:
-        yield Opened(str(path), ImageView(chain), chain.summary().volumes, chain.defects)
+        yield Opened(str(path), ImageView(chain), chain.summary().volumes, chain.defects, secrets.volume_keys)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
 from rescue.engine.browse import open_image_files, volume_files
 from rescue.engine.counting import count
 from rescue.engine.extract import ExtractResult, extract
+from rescue.engine.inner import inner_volume
 from rescue.errors import RescueError
 from rescue.filesystems.files.tree import Entry, FileTree
 from rescue.images.secrets import Secrets
@@ -27,7 +28,7 @@ _FACTS_LIMIT: Final = 1000
 
 def extract_files(step: ExtractFiles, secrets: Secrets, token: CancelToken, reporter: Reporter) -> Facts:
     """Count, then copy. Raises IncompleteError when something could not be copied, and as the engine's extract."""
-    with _source(step, secrets) as source, volume_files(source, step.volume) as tree:
+    with _source(step, secrets) as disk, _files(disk, step, secrets) as tree:
         for note in tree.notes:
             reporter.message(Message("warning", shown(note)))
         entries = _entries(tree, step)
@@ -67,6 +68,13 @@ def _source(step: ExtractFiles, secrets: Secrets) -> Iterator[Source]:
             yield source
     else:
         raise RescueError("The plan does not say what the files are copied from.", "Make a new plan.")
+
+
+def _files(disk: Source, step: ExtractFiles, secrets: Secrets) -> AbstractContextManager[FileTree]:
+    if not step.containers:
+        return volume_files(disk, step.volume)
+    _, source, volume = inner_volume(disk, step.containers, step.volume.partition, step.inside, secrets.volume_keys)
+    return volume_files(source, volume)
 
 
 def _entries(tree: FileTree, step: ExtractFiles) -> list[Entry]:

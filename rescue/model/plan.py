@@ -140,6 +140,8 @@ class ExtractFiles(msgspec.Struct, frozen=True, tag="extract-files"):
     disk: Disk | None = None
     overwrite: bool = False
     salvage: bool = False  # also when files of the image's chain are missing
+    inside: str = ""  # ``volume`` is a container, and the file system is this volume in it
+    containers: tuple[Volume, ...] = ()  # all of the disk: a volume may be spread over several
 
 
 class DoomedImage(msgspec.Struct, frozen=True):

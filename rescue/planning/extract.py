@@ -71,8 +71,11 @@ def plan_extract(
     amount: Amount,
     folder: FolderFacts,
     request: ExtractRequest,
+    containers: tuple[Volume, ...] = (),
 ) -> Plan:
     """Copy ``entries``, which are what the request's paths lead to, and all below them.
+
+    ``containers`` are those of the disk, when ``volume`` is one.
 
     Raises UsageError (nothing, or two of one name), AlreadyThereError; for an image as
     :func:`~rescue.planning.verify.usable`.
@@ -93,6 +96,8 @@ def plan_extract(
                 disk=disk,
                 overwrite=request.overwrite,
                 salvage=request.salvage,
+                inside=request.inside,
+                containers=containers,
             ),
         ),
         sentences=(
@@ -185,6 +190,7 @@ def _command(
     source: ImageSummary | DiskSurvey, volume: Volume, entries: Sequence[Entry], folder: FolderFacts, request: ExtractRequest
 ) -> tuple[str, ...]:
     what = source.path if isinstance(source, ImageSummary) else source.disk.path
-    places = [f"{volume.partition}:/{shown(entry.path)}" for entry in entries]
+    name = f"{volume.partition}/{shown(request.inside)}" if request.inside else str(volume.partition)
+    places = [f"{name}:/{shown(entry.path)}" for entry in entries]
     options = [*(["--overwrite"] if request.overwrite else []), *(["--salvage"] if request.salvage else [])]
     return ("rescue", "extract", what, *places, folder.folder, *options)

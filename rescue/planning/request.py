@@ -56,3 +56,4 @@ class ExtractRequest:
     folder: str
     overwrite: bool = False  # replace files of the same names that are there
     salvage: bool = False  # also out of an image that lacks files of its chain
+    inside: str = ""  # of the volumes in a partition this one, "vg0/root"; "" where it holds one

@@ -119,7 +119,7 @@ class TreeBrowser:
 def _opened(source: ImageSummary | DiskSurvey, secrets: Secrets, *, salvage: bool = False) -> AbstractContextManager[Opened]:
     if isinstance(source, ImageSummary):
         return open_image_files(Path(source.path), secrets, salvage=salvage)
-    return open_disk_files(source)
+    return open_disk_files(source, secrets)
 
 
 @contextmanager
@@ -137,11 +137,14 @@ def plan_from_files(
     source: ImageSummary | DiskSurvey, partition: int, request: ExtractRequest, kernel: Kernel, secrets: Secrets
 ) -> Plan:
     """See Machine.plan_extract."""
-    with _opened(source, secrets, salvage=request.salvage) as opened, opened.tree(partition) as tree:
+    with _opened(source, secrets, salvage=request.salvage) as opened, opened.tree(partition, request.inside) as tree:
         entries = [tree.entry(path) for path in without_nested(request.paths)]
         amount = count(tree, entries, CancelToken(), _COUNT_LIMIT) if entries else Amount()
         names = [name for entry in entries for name in ([entry.name] if entry.path else _names(tree, entry))]
-        return plan_extract(source, opened.volume(partition), entries, amount, _folder_facts(request, names, kernel), request)
+        volume = opened.volume(partition)
+        containers = opened.containers if volume in opened.containers else ()
+        facts = _folder_facts(request, names, kernel)
+        return plan_extract(source, volume, entries, amount, facts, request, containers)
 
 
 def _names(tree: FileTree, folder: Entry) -> list[str]:

@@ -95,6 +95,27 @@ def test_lvm_is_imaged_by_what_is_used(stack: Stack, tmp_path: Path) -> None:
     require_ext4(part_of(target, stack.parts[0], tmp_path / "plain"), stack.plain, tmp_path)
 
 
+def test_files_in_volumes_of_a_group(stack: Stack, tmp_path: Path) -> None:
+    """Of a disk as of its image; a name is needed where there are several."""
+    rescue = Rescue(tmp_path / "jobs")
+    listed = json.loads(rescue.ok("ls", stack.disk, "--json").out)
+    assert {(row["partition"], row["inside"], row["filesystem"]) for row in listed} >= {
+        (1, "", "ext4"), (2, "vg0/root", "ext4"), (2, "vg0/striped", "ext4"), (2, "vg0/swap", "swap"), (3, "", "LVM2_member"),
+    }  # fmt: skip
+    assert "file-11" in rescue.ok("ls", stack.disk, "2/vg0/striped:/").out
+    several = rescue("ls", stack.disk, "2:/")
+    assert several.code == 2
+    assert "2/vg0/root" in several.err
+    assert rescue("ls", stack.disk, "2/vg0/none:/").code == 2
+    assert rescue("ls", stack.disk, "1/vg0/root:/").code == 2
+    rescue.ok("backup", stack.disk, tmp_path, "--name", "files", "--no-verify")
+    out = tmp_path / "out"
+    rescue.ok("extract", tmp_path / "files.img.zst", "2/vg0/striped:/file-3", out)
+    assert digest(out / "file-3") == stack.content["striped"].hashes["file-3"]
+    rescue.ok("extract", stack.disk, "2/vg0/root:/file-19", out)
+    assert digest(out / "file-19") == stack.content["root"].hashes["file-19"]
+
+
 class Locked:
     """LUKS2 with LVM and an ext4 in it."""
 
@@ -144,6 +165,16 @@ def test_encrypted_disk_stays_encrypted(locked: Locked, tmp_path: Path) -> None:
     assert PASSPHRASE not in clear
     for file in (tmp_path / "jobs").rglob("*"):
         assert not file.is_file() or PASSPHRASE not in file.read_bytes()
+
+    unlock = ["--unlock", f"1={locked.passphrase}"]
+    rescue.ok("extract", image, "1:/file-7", tmp_path / "out", *unlock)  # there is only one file system in it
+    assert digest(tmp_path / "out" / "file-7") == locked.home.hashes["file-7"]
+    shut = rescue("ls", image, "1:/")
+    assert shut.code == 5
+    assert "--unlock 1" in shut.err
+    assert json.loads(rescue.ok("verify", image, "--mount", "--json", *unlock).out)["facts"]["checked_volumes"] == 1
+    assert json.loads(rescue.ok("verify", image, "--mount", "--json").out)["facts"]["checked_volumes"] == 0
+    assert "LUKS (encrypted) → LVM vault → home (ext4, " in rescue.ok("info", image).out
 
     target = noise(tmp_path / "target.raw", locked.disk.stat().st_size)
     rescue.ok("restore", image, target, "--yes")

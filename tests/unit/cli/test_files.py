@@ -11,9 +11,17 @@ from rescue.model.text import shown
 
 @pytest.mark.parametrize(
     ("text", "place"),
-    [("2:/etc/fstab", (2, "etc/fstab")), ("2", (2, "")), ("2:", (2, "")), ("0:a:b/", (0, "a:b")), ("12:/", (12, ""))],
+    [
+        ("2:/etc/fstab", (2, "", "etc/fstab")),
+        ("2", (2, "", "")),
+        ("2:", (2, "", "")),
+        ("0:a:b/", (0, "", "a:b")),
+        ("12:/", (12, "", "")),
+        ("3/vg0/root:/etc", (3, "vg0/root", "etc")),
+        ("3/vg0/root", (3, "vg0/root", "")),
+    ],
 )
-def test_places(text: str, place: tuple[int, str]) -> None:
+def test_places(text: str, place: tuple[int, str, str]) -> None:
     assert parse_place(text) == place
 
 
