@@ -11,6 +11,7 @@ from rescue.images.format import MAX_FILES, MAX_MANIFEST, MAX_ROWS, TAG_MANIFEST
 from rescue.images.segment import SegmentEntry
 from rescue.model.disk import Disk
 from rescue.model.layout import Layout
+from rescue.model.nested import MAX_DEPTH, depth, walk
 from rescue.model.volume import Volume
 
 
@@ -85,7 +86,7 @@ class Manifest(msgspec.Struct, frozen=True):
             raise DamagedError("The image's manifest is damaged.")
         try:
             manifest = msgspec.json.decode(decompress_exactly(payload[12:], length), type=Manifest)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise FormatError(f"The image's manifest does not hold what it must: {error}.") from error
         _check(manifest, header)
         return manifest
@@ -118,6 +119,9 @@ def _check(manifest: Manifest, header: Header) -> None:
         or layout.sector_size != header.logical_sector_size
         or position != size
         or any(not 0 <= start <= end <= size for start, end in ranges)
+        or any(
+            depth(v.inside) > MAX_DEPTH or any(n.size < 0 or n.used_bytes < 0 for n in walk(v.inside)) for v in manifest.volumes
+        )
         or manifest.kind != header.kind.word
         or bool(manifest.chain) != (header.kind is not Kind.FULL)
         or len(manifest.chain) >= MAX_FILES

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rescue.model.volume import Nested, Volume
+
+MAX_DEPTH: Final = 16  # more than what is opened
 
 
 class WholePart(NamedTuple):
@@ -29,6 +31,15 @@ def _whole(inside: tuple[Nested, ...], way: tuple[str, ...]) -> Iterator[WholePa
         if nested.whole_because:
             yield WholePart(here, nested.size, nested.whole_because)
         yield from _whole(nested.inside, here)
+
+
+def depth(inside: tuple[Nested, ...]) -> int:
+    """How many volumes are in each other."""
+    levels = 0
+    while inside:
+        inside = tuple(below for nested in inside for below in nested.inside)
+        levels += 1
+    return levels
 
 
 def walk(inside: tuple[Nested, ...]) -> Iterator[Nested]:
