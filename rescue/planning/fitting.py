@@ -75,7 +75,8 @@ def fit_source_of(image: ImageSummary) -> FitSource:
 class FitChoice:
     """How it is fitted. ``minimums``: bytes by partition that a volume can be shrunk to; without one it keeps its size.
 
-    ``sectors``: what sectors of another size ask of each volume; None where the target has the same.
+    ``sectors``: what sectors of another size ask of each volume; None where the target has the same. ``refillable``: the
+    partitions with a FAT32 or exFAT that can be made anew in a larger one, by what is in it.
     """
 
     kind: Literal["restore", "clone"]
@@ -85,6 +86,7 @@ class FitChoice:
     delta: bool | None = None
     wishes: FitWishes = NO_WISHES
     sectors: Mapping[int, SectorFit] | None = None
+    refillable: frozenset[int] = frozenset()
     new_id: Callable[[], UUID] = uuid4
 
 
@@ -103,6 +105,11 @@ def needs_fit(
 def fit_mode(source_size: int, target_size: int, mode: FitMode | None, wishes: FitWishes) -> FitMode:
     """The mode of a fit for which none was named: a larger disk is not filled unless somebody asked for a change."""
     return mode or ("auto" if wishes.changes or target_size < source_size else "keep")
+
+
+def may_grow(source_size: int, target_size: int, wishes: FitWishes) -> bool:
+    """Whether volumes may get more room than they have."""
+    return wishes.changes or target_size > source_size
 
 
 def may_shrink(source_size: int, target_size: int, wishes: FitWishes) -> bool:
@@ -216,7 +223,8 @@ def fit_source(source: FitSource, size: int, choice: FitChoice, sector_size: int
     layout, new_of, wishes = _of_kind(source.layout, choice)
     volumes = {new_of[volume.partition]: volume for volume in source.volumes if volume.partition in new_of}
     minimums = {new_of[number]: size for number, size in choice.minimums.items() if number in new_of}
-    bears = [_bears(p, volumes.get(p.number), minimums) for p in layout.data_partitions]
+    refillable = frozenset(new_of[number] for number in choice.refillable if number in new_of)
+    bears = [_bears(p, volumes.get(p.number), minimums, refillable) for p in layout.data_partitions]
     try:
         found = fit(layout, bears, size, sector_size, choice.mode, wishes.volumes, wishes.order)
     except DoesNotFitError:
@@ -245,20 +253,21 @@ def _of_kind(layout: Layout, choice: FitChoice) -> tuple[Layout, dict[int, int],
     return made.layout, new_of, replace(wishes, volumes=asked, order=order)
 
 
-def _bears(partition: Partition, volume: Volume | None, minimums: Mapping[int, int]) -> FitVolume:
+def _bears(partition: Partition, volume: Volume | None, minimums: Mapping[int, int], refillable: frozenset[int]) -> FitVolume:
     identity = volume.identity if volume else Identity("")
     whole = volume is None or bool(volume.whole_because)
     return FitVolume(
         partition.number,
         partition.size if whole else min(minimums.get(partition.number, partition.size), partition.size),
-        can_grow=not whole and identity.type in GROWABLE,
+        can_grow=not whole and (identity.type in GROWABLE or partition.number in refillable),
         fixed=is_fixed(partition, identity),
     )
 
 
 def _placed(placement: Placement, volume: Volume, choice: FitChoice, sector_size: int) -> FittedVolume:
     asked = (choice.sectors or {}).get(placement.number, SectorFit("copy")).how
-    how = "refill" if asked == "refill" else _how(placement, volume)
+    grown = placement.grows and placement.number in choice.refillable
+    how = "refill" if asked == "refill" or grown else _how(placement, volume)
     return FittedVolume(
         placement.number,
         placement.target_number,

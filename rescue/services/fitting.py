@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rescue.devices.kernel import Kernel
 from rescue.devices.usage import stands_on
+from rescue.engine import exfat_content, fat_content
 from rescue.engine.minimum import minimum_size
 from rescue.engine.overlay import MEMORY, SourceBlocks
 from rescue.engine.sectors import sector_fit
 from rescue.engine.shrink import SHRINKABLE
-from rescue.errors import RefusedError, UsageError
+from rescue.errors import DamagedError, FormatError, RefusedError, UsageError
 from rescue.images.chain import Chain
 from rescue.images.nbd.session import Blocks
 from rescue.images.view import ImageView
@@ -63,6 +65,34 @@ def _minimums(blocks: Blocks, volumes: Sequence[Volume], folder: Path) -> dict[i
         return {}  # the tools need devices; without them volumes keep their sizes
     shrinkable = [v for v in volumes if _can_shrink(v.identity.type) and not v.whole_because]
     return {v.partition: minimum_size(blocks, v.start, v.end, v.identity, folder=folder).bytes for v in shrinkable}
+
+
+def image_refillable(chain: Chain) -> frozenset[int]:
+    """The partitions of an image with a FAT32 or exFAT that can be made anew in a larger one. Raises RescueError."""
+    return _refillable(ImageView(chain), chain.manifest.volumes)
+
+
+def disk_refillable(disk: DiskSurvey) -> frozenset[int]:
+    """The same of a disk, which is only read."""
+    with FileSource(disk.disk.path, direct=True, cached=True) as source:
+        if source.is_device:
+            source.drop_cache()
+        return _refillable(source, disk.volumes)
+
+
+def _refillable(disk: Source, volumes: Sequence[Volume]) -> frozenset[int]:
+    found = set()
+    for volume in volumes:
+        # FAT12 and FAT16 have few clusters: how large they may get depends on what they have now.
+        is_fat = volume.identity.type == "vfat" and volume.identity.version == "FAT32"
+        if volume.whole_because or not (is_fat or volume.identity.type == "exfat"):
+            continue
+        read = fat_content.read_content if is_fat else exfat_content.read_content
+        # One that is damaged keeps its size; its check tells what is wrong with it.
+        with suppress(DamagedError, FormatError):
+            read(SliceSource(disk, volume.start, volume.end))
+            found.add(volume.partition)
+    return frozenset(found)
 
 
 def image_sectors(chain: Chain, sector_size: int) -> dict[int, SectorFit]:

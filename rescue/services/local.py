@@ -36,7 +36,7 @@ from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.clone import plan_clone, refuse_clone
 from rescue.planning.consolidate import plan_consolidate
 from rescue.planning.export import FileFacts, plan_export
-from rescue.planning.fitting import FitChoice, FitSource, fit_mode, fit_source_of, may_shrink, needs_fit, plan_fit
+from rescue.planning.fitting import FitChoice, FitSource, fit_mode, fit_source_of, may_grow, may_shrink, needs_fit, plan_fit
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.prune import StoreState, plan_prune
 from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
@@ -178,14 +178,15 @@ class LocalMachine:
         if request.salvage:
             raise RefusedError(_SALVAGED, _SALVAGED_HINT)
         source = fit_source_of(summary)
-        from rescue.services.fitting import checked_overlay, image_minimums, image_sectors
+        from rescue.services.fitting import checked_overlay, image_minimums, image_refillable, image_sectors
 
         folder = checked_overlay(request.wishes.overlay, target.disk, self._kernel)
         with open_chain(local_path(image), self._secrets) as chain:
             minimums = image_minimums(chain, folder) if may_shrink(*sizes, request.wishes) else {}
             sectors = image_sectors(chain, sector_size) if sector_size != own else None
+            larger = image_refillable(chain) if may_grow(*sizes, request.wishes) else frozenset()
         mode = fit_mode(*sizes, request.fit, request.wishes)
-        choice = FitChoice("restore", mode, minimums, request.verify, request.delta, request.wishes, sectors)
+        choice = FitChoice("restore", mode, minimums, request.verify, request.delta, request.wishes, sectors, larger)
         return plan_fit(source, protected, choice)
 
     def plan_clone(self, source: DiskSurvey, target: DiskSurvey, request: CloneRequest) -> Plan:
@@ -201,13 +202,14 @@ class LocalMachine:
         if source.unreadable or not fits:
             return plan_clone(source, protected, request, stands_on=below)
         refuse_clone(source, protected, below)
-        from rescue.services.fitting import checked_overlay, disk_minimums, disk_sectors
+        from rescue.services.fitting import checked_overlay, disk_minimums, disk_refillable, disk_sectors
 
         folder = checked_overlay(request.wishes.overlay, target.disk, self._kernel, source.disk)
         minimums = disk_minimums(source, folder) if may_shrink(*sizes, request.wishes) else {}
         sectors = disk_sectors(source, sector_size) if sector_size != own else None
+        larger = disk_refillable(source) if may_grow(*sizes, request.wishes) else frozenset()
         mode = fit_mode(*sizes, request.fit, request.wishes)
-        choice = FitChoice("clone", mode, minimums, request.verify, request.delta, request.wishes, sectors)
+        choice = FitChoice("clone", mode, minimums, request.verify, request.delta, request.wishes, sectors, larger)
         layout, disk = source.layout, source.disk
         wanted = FitSource("", disk_words(disk), disk, layout, source.volumes, source.used_bytes)
         return plan_fit(wanted, protected, choice)

@@ -277,3 +277,45 @@ def test_what_no_tool_makes_smaller_is_made_anew(tmp_path: Path) -> None:
             assert (point / "link").stat().st_ino == (point / "file-1").stat().st_ino
             assert os.getxattr(point / "link", "user.a") == b"b"
             assert (point / "file-2").stat().st_uid == 1234
+
+
+@pytest.mark.parametrize("how", ["restore", "clone"])
+def test_fat_and_exfat_fill_a_larger_disk(how: str, tmp_path: Path) -> None:
+    """By their files: an exFAT by itself, a FAT32 when it is asked for, and a damaged one keeps its size."""
+    path = sparse(tmp_path / "disk.raw", 200 * MIB)
+    table = "label: gpt\nsize=40MiB, type=uefi\nsize=70MiB, type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7\n"
+    run(["sfdisk", "--quiet", str(path)], stdin=table.encode())
+    esp, data = _parts(path)
+    content = os.urandom(3 * MIB)
+    (tmp_path / "file").write_bytes(content)
+    with loop_device(str(path), offset=esp.start, size=esp.size, writable=True) as node:
+        run(["mkfs.vfat", "-F", "32", "-i", "1234ABCD", node])
+        run(["mcopy", "-i", node, str(tmp_path / "file"), "::FILE"])
+    with loop_device(str(path), offset=data.start, size=data.size, writable=True) as node:
+        run(["mkfs.exfat", "-L", "data", node])
+    rescue = Rescue(tmp_path / "jobs")
+    taken = path
+    if how == "restore":
+        rescue.ok("backup", path, tmp_path, "--name", "disk", "--no-verify")
+        taken = tmp_path / "disk.img.zst"
+    target = sparse(tmp_path / "target.raw", 600 * MIB)
+    rescue.ok(how, taken, target, "--fit", "auto", "--size", "1=100MiB", "--yes")
+    large, filled = _parts(target)
+    assert large.size == 100 * MIB
+    assert filled.end >= 598 * MIB
+    with loop_device(str(target), offset=large.start, size=large.size) as node:
+        run(["fsck.fat", "-n", node])
+        assert int.from_bytes(Path(node).read_bytes()[32:36], "little") * 512 == 100 * MIB
+        assert run(["mtype", "-i", node, "::FILE"]).stdout == content
+        assert "1234-ABCD" in run(["blkid", "-p", node]).text
+    with loop_device(str(target), offset=filled.start, size=filled.size) as node:
+        run(["fsck.exfat", "-n", node])
+        with open(node, "rb") as file:
+            assert int.from_bytes(file.read(80)[72:], "little") * 512 == filled.size
+    if how == "clone":
+        with path.open("r+b") as file:
+            file.seek(esp.start + 32 * 512 + 12)  # the first cluster of its file leads out of the file system
+            file.write((0x0ABCDEF0).to_bytes(4, "little"))
+        refused = rescue("clone", path, target, "--size", "1=100MiB", "--yes")
+        assert refused.code == 3
+        assert "Partition 1 cannot be made larger than it is" in refused.err
