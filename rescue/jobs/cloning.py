@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
 
@@ -13,7 +14,9 @@ from rescue.errors import RefusedError
 from rescue.jobs.reporter import Reporter
 from rescue.model.clone import CloneDisk
 from rescue.model.extents import ExtentMap
+from rescue.model.nested import whole_parts
 from rescue.model.progress import CancelToken, Message
+from rescue.model.text import shown
 from rescue.model.volume import Volume
 from rescue.system.blockfile import FileSource
 from rescue.units import human_size
@@ -25,11 +28,12 @@ class Cloning:
     """Both disks of a clone, open from its first step to its last. A context manager; call in order.
 
     Opening reads what is on the source. It raises RefusedError when that is not what was planned for, or the target is in use;
-    SourceReadError. Nothing has been written then.
+    SourceReadError. Nothing has been written then. ``keys`` open encrypted volumes, so that only what they use is copied.
     """
 
-    def __init__(self, step: CloneDisk) -> None:
+    def __init__(self, step: CloneDisk, keys: Mapping[str, bytes]) -> None:
         self._step = step
+        self._keys = keys
         self._source = FileSource(step.source.path, direct=True, cached=True)
         try:
             self._volumes, self._transfer = self._open()
@@ -44,7 +48,7 @@ class Cloning:
             source.drop_cache()
         disk = replace(disk, size=source.size)
         layout = read_layout(source, disk.logical_sector_size)
-        volumes = map_disk(disk, source, layout)
+        volumes = map_disk(disk, source, layout, self._keys)
         _check_places(self._step, [volume for volume, _ in volumes])
         with FileSource(self._step.target) as target:
             size = target.size
@@ -67,11 +71,10 @@ class Cloning:
     def copy(self, token: CancelToken, reporter: Reporter) -> _Facts:
         """See Transfer.copy."""
         for volume, _ in self._volumes:
-            if volume.whole_because:
+            for part in whole_parts(volume):
                 name = f"Partition {volume.partition}" if volume.partition else "The file system"
-                reporter.message(
-                    Message("warning", f"{name} is copied whole ({human_size(volume.size)}): {volume.whole_because}")
-                )
+                named = shown(", ".join((name, *part.way)))
+                reporter.message(Message("warning", f"{named} is copied whole ({human_size(part.size)}): {part.because}"))
         self._transfer.copy(token, reporter.progress, self._step.delta)
         return {
             "source": self._step.source.path,

@@ -87,7 +87,7 @@ class Fitting:
                 source.drop_cache()
             layout = read_layout(source, step.source.logical_sector_size)
             disk = replace(step.source, size=source.size)
-            found = (source, SourceBlocks(source), layout, map_disk(disk, source, layout))
+            found = (source, SourceBlocks(source), layout, map_disk(disk, source, layout, secrets.volume_keys))
         _check_places(step, [volume for volume, _ in found[3]])
         self._identities = {volume.partition: volume.identity for volume, _ in found[3]}
         return found

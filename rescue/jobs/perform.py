@@ -273,7 +273,7 @@ class EngineSteps:
         if self._cloning is None:
             from rescue.jobs.cloning import Cloning
 
-            self._cloning = Cloning(next(step for step in self._plan.steps if isinstance(step, CloneDisk)))
+            self._cloning = Cloning(next(s for s in self._plan.steps if isinstance(s, CloneDisk)), self._secrets.volume_keys)
         return self._cloning
 
     def _fit(self) -> Fitting:

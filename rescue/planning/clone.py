@@ -74,6 +74,8 @@ def _command(source: str, target: str, request: CloneRequest) -> tuple[str, ...]
     command = ["rescue", "clone", source, target]
     if request.delta is not None:
         command.append("--delta" if request.delta else "--no-delta")
+    for partition in request.unlock:
+        command += ["--unlock", str(partition)]
     if not request.verify:
         command.append("--no-verify")
     return tuple(command)

@@ -25,6 +25,7 @@ from rescue.planning.new_ids import renewed
 from rescue.planning.restore import complete_image
 from rescue.planning.verify import image_words
 from rescue.planning.words import (
+    container_warnings,
     content_words,
     disk_words,
     losses_of,
@@ -160,6 +161,7 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
     ]
     warnings = [*source.layout.problems, *fitted.notes, *_left_out(source, fitted)]
     warnings += whole_warnings(source.layout, kept)
+    warnings += container_warnings(source.layout, kept)
     warnings += _windows_on_mbr(source, fitted)
     if fitted.layout.label != source.layout.label:
         was, becomes = KINDS[source.layout.label], KINDS[fitted.layout.label]

@@ -46,6 +46,7 @@ class CloneRequest:
     delta: bool | None = None  # compare first and write only what differs; None: when the target turns out to hold some of it
     fit: FitMode | None = None  # as of a restore
     wishes: FitWishes = NO_WISHES
+    unlock: tuple[int, ...] = ()  # partitions whose LUKS volumes were opened, so that only what is used in them is copied
 
 
 @dataclass(frozen=True, slots=True)

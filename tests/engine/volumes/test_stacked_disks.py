@@ -206,3 +206,29 @@ def test_a_wrong_passphrase_is_told(locked: Locked, tmp_path: Path) -> None:
     assert nobody.code == 5
     nothing = Rescue(tmp_path / "jobs")("backup", locked.disk, tmp_path, "--unlock", f"2={wrong}")
     assert nothing.code == 2
+
+
+def test_a_clone_takes_what_is_used(locked: Locked, tmp_path: Path) -> None:
+    """With the passphrase; free space of the target is left as it is."""
+    rescue = Rescue(tmp_path / "jobs")
+    target = noise(tmp_path / "target.raw", locked.disk.stat().st_size)
+    done = rescue.ok("clone", locked.disk, target, "--unlock", f"1={locked.passphrase}", "--yes", "--no-delta", "--json")
+    assert json.loads(done.out)["facts"]["written_bytes"] < 110 * MIB
+    luks = part_of(target, locked.parts[0], tmp_path / "cloned.luks")
+    pv = _decrypted(luks, tmp_path / "cloned.pv", tmp_path)
+    require_ext4(locked.group.read("home", tmp_path / "home", [pv]), locked.home, tmp_path)
+
+
+def test_fitting_says_that_containers_keep_their_size(stack: Stack, tmp_path: Path) -> None:
+    """By name, in the plan; and they do."""
+    rescue = Rescue(tmp_path / "jobs")
+    larger = sparse(tmp_path / "larger.raw", stack.disk.stat().st_size + 200 * MIB)
+    plan = rescue.ok("clone", stack.disk, larger, "--fit", "auto", "--dry-run").out
+    assert "Partition 2, LVM" in plan
+    rescue.ok("clone", stack.disk, larger, "--fit", "auto", "--yes")
+    (told,) = json.loads(rescue.ok("disks", "--json", larger).out)
+    sizes = {p["number"]: p["end"] - p["start"] for p in told["partitions"]}
+    assert (sizes[2], sizes[3]) == (160 * MIB, 96 * MIB)
+    assert {inner["name"]: inner["type"] for inner in told["volumes"][1]["inside"]} == {
+        "vg0/root": "ext4", "vg0/swap": "swap", "vg0/striped": "ext4",
+    }  # fmt: skip
