@@ -190,6 +190,12 @@ class FitState:
         return change or ("moved" if place.moves else "as it is")
 
 
+def proposed_mode(source: FitSource, size: int, sector_size: int) -> FitMode:
+    """The way that most people want: a disk that is much larger is filled, one that is nearly the same gets a plain copy."""
+    is_near = source.disk.size <= size < source.disk.size * 11 // 10
+    return "same" if is_near and sector_size == source.layout.sector_size else "auto"
+
+
 def answer(state: FitState, result: Fitted | RescueError) -> tuple[bool, str]:
     """Whether it fits, and a sentence with numbers."""
     if isinstance(result, RescueError):

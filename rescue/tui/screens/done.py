@@ -35,7 +35,8 @@ _NEXT = {
     "extract": "The files are on their disk completely. It can be taken out when you are back on the Home screen.",
 }
 _OF_FILES = ("files", "folders", "links", "folder", "lost", "failed", "failures")  # in the verdict and the messages
-_SAID_ELSEWHERE = frozenset({"died", "verified", "read_back", "uuid", "hash", *_OF_FILES})  # or only of use in the log
+# In the sentences, or only of use in the log.
+_SAID_ELSEWHERE = frozenset({"died", "verified", "read_back", "uuid", "hash", "saved", "resized", *_OF_FILES})
 _LOSSES = frozenset({"bad_bytes", "damaged_files"})
 _LISTED = 100  # of each list; all of it is in the log
 

@@ -22,7 +22,7 @@ from rescue.planning.writable import target_sectors
 from rescue.tui.describe import disk_name
 from rescue.tui.dialogs import AskLine, Notice, Question
 from rescue.tui.disk_map import Segment, draw_parts, parts_of
-from rescue.tui.fit_state import FitState, answer
+from rescue.tui.fit_state import FitState, answer, proposed_mode
 from rescue.tui.flow import Flow
 from rescue.tui.frame import BACK_KEY, HELP_KEY, RescueScreen
 from rescue.tui.screens.review import ReviewScreen
@@ -109,7 +109,12 @@ class FitScreen(RescueScreen):
         own = source.layout.sector_size
         size, sectors = (flow.target.disk.size, target_sectors(flow.target.disk, own, 0)) if flow.target else (0, own)
         self._state = FitState(
-            source, size, sectors, "clone" if flow.kind == "clone" else "restore", request.fit or "auto", request.wishes
+            source,
+            size,
+            sectors,
+            "clone" if flow.kind == "clone" else "restore",
+            request.fit or proposed_mode(source, size, sectors),
+            request.wishes,
         )
         self._result: Fitted | RescueError = self._state.result()
         self._asking = True  # how small the file systems can get

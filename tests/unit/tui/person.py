@@ -94,8 +94,8 @@ class Person:
         self.app.post_message(events.Key(name, character))
 
     async def type(self, text: str) -> None:
-        """Characters."""
-        await self.press(*("space" if c == " " else c for c in text))
+        """Characters, as fast as they come."""
+        await self.burst(*("space" if c == " " else c for c in text))
 
     async def wait(self, seconds: float, step: float = 1.0) -> None:
         """Let time pass, and the app look at its jobs each ``step`` seconds."""

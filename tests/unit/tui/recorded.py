@@ -14,6 +14,7 @@ from rescue.images.secrets import NO_SECRETS, Secrets, recovery_bytes
 from rescue.model.clone import CloneReadBack, CloneTable
 from rescue.model.edit import ProveErased, PutTableBack, SaveTables, SetTable
 from rescue.model.fitting import FitReadBack, FitTable, FitVolumes
+from rescue.model.lost import Lost
 from rescue.model.plan import (
     CaptureDisk,
     DeployImage,
@@ -155,6 +156,7 @@ class RecordedMachine:
     refuse_minimums: RescueError | None = None
     begun_move: Plan | None = None  # completes a move that was interrupted on every disk
     table_kept: bool = False
+    lost: list[Lost] = field(default_factory=list)
     die_at: float | None = None
     stop_events_at: float | None = None
     rate: float = 400.0 * MIB
@@ -369,6 +371,11 @@ class RecordedMachine:
     def plan_repair(self, target: DiskSurvey, save: str) -> Plan:
         """See Machine."""
         return recorded_repair(target)
+
+    def find_lost(self, survey: DiskSurvey, deep: bool, token: CancelToken, progress: Callable[[int, int], None]) -> list[Lost]:
+        """See Machine."""
+        progress(survey.disk.size, survey.disk.size)
+        return self.lost
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rescue.errors import RescueError
 from rescue.model.fit import DoesNotFitError, Fitted, FitWish
 from rescue.planning.fitting import FitSource
-from rescue.tui.fit_state import FitState, answer
+from rescue.tui.fit_state import FitState, answer, proposed_mode
 from rescue.units import GIB, MIB
 from tests.unit.tui.recorded_disks import BLANK, all_disks
 from tests.unit.tui.recorded_plans import minimums_of
@@ -114,6 +114,12 @@ def test_nothing_changed_is_the_plain_copy() -> None:
     assert same.toggled(4, "leave-out").changes(same.toggled(4, "leave-out").result())
     smaller = state_of(size=400 * GIB)
     assert smaller.changes(smaller.result())
+
+
+def test_a_disk_of_nearly_the_same_size_gets_a_plain_copy() -> None:
+    source, size = state_of().source, WINDOWS.disk.size
+    sizes = [(size, 512), (size + 8 * GIB, 512), (size + 8 * GIB, 4096), (size - 512, 512), (2 * size, 512)]
+    assert [proposed_mode(source, *target) for target in sizes] == ["same", "same", "auto", "auto", "auto"]
 
 
 def test_the_answer_has_numbers_people_read() -> None:
