@@ -27,6 +27,7 @@ from rescue.devices.table import read_layout
 from rescue.engine.capture import Capture
 from rescue.engine.deploy import Deployment
 from rescue.engine.making import Making, Plain
+from rescue.engine.salvaged_image import open_salvaged
 from rescue.engine.verify import verify_image
 from rescue.errors import RescueError
 from rescue.images.chain import Chain
@@ -47,8 +48,9 @@ from rescue.units import GIB, KIB, MIB
 SIZE: Final = 3 * MIB
 HANG: Final = 60  # seconds that one case may take
 NAMES: Final = ("full.img.zst", "second.rimg", "third.rimg")
+_SOUND: Final = ("raw", "frame", "seek table")  # kinds of damage that change nothing of what says what the disk is with its hash
 _CREATED: Final = datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC)
-USES: Final = ("read", "read", "read", "view", "known", "list", "verify", "restore", "delta")
+USES: Final = ("read", "read", "read", "view", "known", "list", "verify", "restore", "delta", "salvage")
 
 
 def _nothing(done: int, total: int) -> None:
@@ -104,7 +106,7 @@ class Bench:
         self.target = self.folder / "target"
         self._dirty: set[str] = set()
 
-    def case(self, seed: int, number: int) -> tuple[str, str]:
+    def case(self, seed: int, number: int, hang: float = HANG) -> tuple[str, str]:
         """Run one; the kind of damage, and what came of it: "used" or the name of the error. Raises AssertionError."""
         chance = random.Random(f"{seed} {number}")
         kind = KINDS[number % len(KINDS)]
@@ -123,20 +125,20 @@ class Bench:
                     member["fingerprint"] = fingerprint
             (self.folder / opened).write_bytes(parts.join()[0])
             self._dirty.add(opened)
-        faulthandler.dump_traceback_later(HANG, exit=True)
+        faulthandler.dump_traceback_later(hang, exit=True)
         try:
             how = chance.choice(USES)
-            self._use(self.folder / opened, how)
+            self._use(self.folder / opened, how, sound=kind in _SOUND)
         except RescueError as error:
             return kind, type(error).__name__
         finally:
             faulthandler.cancel_dump_traceback_later()
-        if kind in ("raw", "frame", "seek table") and how in ("restore", "delta"):
+        if kind in _SOUND and how in ("restore", "delta"):
             # Nothing that says what the disk is was changed with its hash: it must be the right one.
             assert self.target.read_bytes() == self.good_disks[NAMES.index(opened)]
         return kind, "used"
 
-    def _use(self, path: Path, how: str) -> None:
+    def _use(self, path: Path, how: str, *, sound: bool) -> None:
         match how:
             case "read":
                 with Chain(path, incomplete=True) as chain:
@@ -160,6 +162,17 @@ class Bench:
                         known.find(row.hash, row.length)
             case "list":
                 list_images(FolderStore(self.folder))
+            case "salvage":
+                with open_salvaged(path) as chain:
+                    disk = ImageView(chain)
+                    wanted = self.good_disks[NAMES.index(path.name)] if sound else b""
+                    for row in chain.rows():
+                        try:
+                            content = disk.pread(min(row.length, 4 * SIZE), row.start)
+                        except RescueError:
+                            continue
+                        # Of what is lost nothing may be made up.
+                        assert not sound or content == wanted[row.start : row.end]
             case "verify":
                 verify_image(str(path), token=CancelToken(), progress=_nothing, notify=lambda message: None)
             case _:
@@ -192,7 +205,7 @@ def _memory(field: str) -> int:
     return int(next(line for line in lines if line.startswith(f"{field}:")).split()[1]) * KIB
 
 
-def campaign(cases: int, seed: int, first: int = 0) -> Counter[tuple[str, str]]:
+def campaign(cases: int, seed: int, first: int = 0, hang: float = HANG) -> Counter[tuple[str, str]]:
     """Run cases; how often which kind of damage came to what. Raises AssertionError, or what the program must not raise."""
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="rescue-fuzz-", dir=memory if memory.is_dir() else None))
@@ -202,7 +215,7 @@ def campaign(cases: int, seed: int, first: int = 0) -> Counter[tuple[str, str]]:
         before = memory_now()
         for number in range(first, first + cases):
             try:
-                outcomes[bench.case(seed, number)] += 1
+                outcomes[bench.case(seed, number, hang)] += 1
             except BaseException as error:
                 error.add_note(f"case {number} of seed {seed}")
                 raise
@@ -218,9 +231,10 @@ def main() -> None:
     parser.add_argument("cases", nargs="?", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--hang", type=float, default=HANG, metavar="SECONDS", help="that one case may take")
     options = parser.parse_args()
     began = time.monotonic()
-    outcomes = campaign(options.cases, options.seed, options.first)
+    outcomes = campaign(options.cases, options.seed, options.first, options.hang)
     seconds = time.monotonic() - began
     for (kind, what), count in sorted(outcomes.items()):
         sys.stdout.write(f"{kind:12} {what:18} {count}\n")
