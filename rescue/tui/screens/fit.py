@@ -179,8 +179,9 @@ class FitScreen(RescueScreen):
         else:
             line = Line(words, GOOD if fits else BAD, "✓ " if fits else "✗ ")
         self.query_one("#answer", Lines).show([line])
-        name_width = max(width - 5 - 3 * _NUMBERS - 13, 12)
-        columns = f"  {'  Partition':<{name_width}}{'Before':>{_NUMBERS}}{'At least':>{_NUMBERS}}{'After':>{_NUMBERS}}"
+        titles = ("Before", "At least", "After") if self._is_wide else ("Before", "After")
+        name_width = max(width - 5 - len(titles) * _NUMBERS - 13, 12)
+        columns = f"  {'  Partition':<{name_width}}" + "".join(f"{title:>{_NUMBERS}}" for title in titles)
         self.query_one("#columns", Static).update(Content.styled(columns, QUIET))
         self.query_one(Choices).show([self._row(p.number, name_width) for p in self._state.partitions])
 
@@ -203,6 +204,11 @@ class FitScreen(RescueScreen):
         after = parts_of(self._result.layout, self._volumes_after(self._result), state.size)
         return Content("\n").join([*lines, *self._map(after, room, tall)])
 
+    @property
+    def _is_wide(self) -> bool:
+        """Whether there is room for a column that only helps."""
+        return self.size.width >= 76
+
     def _map(self, parts: list[Segment], width: int, tall: bool) -> list[Content]:
         line = draw_parts(parts, width)
         return [stretches_content(line), *([stretches_content(line, marks=False)] if tall else [])]
@@ -223,10 +229,11 @@ class FitScreen(RescueScreen):
             name = f"{name[: name_width - 1]}…"
         will = human_size(place.target_end - place.target_start) if place else "–"
         least = "…" if self._asking else human_size(state.least(number))
+        sizes = (human_size(state.partition(number).size), *((least,) if self._is_wide else ()))
         note = state.note(number, self._result)
         text = Content.assemble(
             f"  {name:<{name_width}}",
-            (f"{human_size(state.partition(number).size):>{_NUMBERS}}{least:>{_NUMBERS}}", QUIET),
+            ("".join(f"{size:>{_NUMBERS}}" for size in sizes), QUIET),
             f"{will:>{_NUMBERS}}",
             (f"  {note}", WARN if note.startswith("▪") else QUIET),
         )

@@ -26,6 +26,7 @@ from tests.unit.tui.recorded_disks import BLANK, NVME, SATA, all_disks
 from tests.unit.tui.recorded_plans import recorded_edit
 from tests.unit.tui.ways import restore_onto
 from tests.unit.tui.ways_disks import (
+    Way,
     choose,
     clone_cancel,
     clone_failed,
@@ -263,6 +264,18 @@ async def test_the_whole_of_a_clone_is_never_done_before_it_is(machine: Recorded
         follower = person.app.followers[0]
         assert 0 < follower.share < 0.5
         assert follower.all_total == planned(machine).estimated_bytes
+
+
+@pytest.mark.parametrize("size", [(60, 20), (200, 60)], ids=["narrow", "wide"])
+@pytest.mark.parametrize("way", [fit_by_hand, partitions_pending, wipe_how])
+async def test_a_narrow_serial_console_and_a_wide_terminal(
+    machine: RecordedMachine, clock: Clock, way: Way, size: tuple[int, int]
+) -> None:
+    async with at(machine, clock, size) as person:
+        await way(person, machine)
+        lines = person.screen().splitlines()
+        assert max(len(line) for line in lines) <= size[0]
+        assert any("NTFS “Win" in line and line.rstrip().endswith(("▲", "GiB")) for line in lines) or way is wipe_how
 
 
 # Restore with Fit
