@@ -41,6 +41,8 @@ from rescue.model.disk import Disk
 from rescue.model.extents import ExtentMap
 from rescue.model.layout import Layout
 from rescue.model.text import shown
+from rescue.system.blockfile import FileSource
+from rescue.system.joined import JoinedSource, open_source
 from rescue.units import MIB, human_size
 
 _WINDOW: Final = 4 * MIB
@@ -54,6 +56,9 @@ class OpenEnded(ImageFile):
 
     Its frames are found by the index of the image that needs them, and each chunk in them is proved by its hash.
     """
+
+    def _opened(self, path: str | Path) -> FileSource | JoinedSource:
+        return open_source(path, gaps=True)
 
     def _open(self) -> None:
         self.header = self._read_header()
@@ -80,7 +85,11 @@ class MendedReader(ImageReader):
             self.close()
             raise
 
+    def _opened(self, path: str | Path) -> FileSource | JoinedSource:
+        return open_source(path, gaps=True)
+
     def _open(self) -> None:
+        self._say_what_is_missing()
         try:
             super()._open()
             self._whole_end = True
@@ -105,6 +114,12 @@ class MendedReader(ImageReader):
         except _BROKEN:
             table = self._mended[number] = self._without_segment(number)
             return table
+
+    def _say_what_is_missing(self) -> None:
+        try:
+            open_source(self.path).close()
+        except RescueError as error:
+            self.defects.append(error.message)
 
     def _look_at_index(self) -> None:
         """Read all of the index once, so that what is damaged in it is known before anything is decided."""

@@ -34,7 +34,8 @@ from rescue.images.rekey import read_key_area
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.images.segment import SegmentEntry, frames_are_within, rows_of, segment_table
 from rescue.model.survey import ChainLink, ImageSummary
-from rescue.system.joined import files_of, open_source
+from rescue.system.blockfile import FileSource
+from rescue.system.joined import JoinedSource, files_of, open_source
 
 _MAX_SEGMENT = 128 << 20  # 2^20 rows of 64 bytes, and what an incompressible table adds
 MAX_STORED_MANIFEST: Final = 96 << 20
@@ -57,7 +58,7 @@ class ImageFile:
         self._secrets = secrets
         self.keys = keys
         _refuse_other_things(Path(path))
-        self.source = open_source(path)
+        self.source = self._opened(path)
         try:
             self._open()
         except SourceReadError:
@@ -76,6 +77,9 @@ class ImageFile:
         if self.header.encryption and self.keys is None:
             raise CredentialError(f"{self.path} is encrypted, and was not opened.")
         return Cipher(self.header, self.keys if self.header.encryption else None)
+
+    def _opened(self, path: str | Path) -> FileSource | JoinedSource:
+        return open_source(path)
 
     def _open(self) -> None:
         self.header = self._read_header()

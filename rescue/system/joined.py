@@ -77,15 +77,20 @@ def found_parts(whole: Path, suffix: str = "") -> dict[int, Path]:
     return {number: Path(f"{part_path(whole, number)}{suffix}") for number in numbers}
 
 
-def open_source(path: str | Path) -> FileSource | JoinedSource:
+def open_source(path: str | Path, *, gaps: bool = False) -> FileSource | JoinedSource:
     """What is behind ``path``, opened: one file or device, or the parts that it is cut into.
 
-    Raises RescueError (cannot be opened), DamagedError (a part is missing, or is not as long as it must be).
+    Raises RescueError (cannot be opened), DamagedError (a part is missing, or is not as long as it must be). With ``gaps`` what
+    is missing of the parts cannot be read, and the rest can; of a part behind the last one nothing is known.
     """
     whole = _cut(Path(path))
     parts = found_parts(whole) if whole else {}
     if whole is None or not parts:
         return FileSource(path)
+    if gaps and 1 in parts:
+        full, last = max(map(_size, parts.values())), max(parts)
+        pieces = [(part_path(whole, number), full) for number in range(1, last)]
+        return JoinedSource(str(path), [*pieces, (parts[last], _size(parts[last]))], gaps=True)
     for expected, number in enumerate(parts, 1):
         if number != expected:
             raise DamagedError(
@@ -116,11 +121,12 @@ def _size(file: Path) -> int:
 class JoinedSource:
     """Several files, one behind the other, as one Source. A context manager. Any number of threads may read from it.
 
-    ``pieces`` are files and how many bytes of each count.
+    ``pieces`` are files and how many bytes of each count. With ``gaps`` what one of them lacks cannot be read (SourceReadError).
     """
 
-    def __init__(self, path: str, pieces: Sequence[tuple[Path, int]]) -> None:
+    def __init__(self, path: str, pieces: Sequence[tuple[Path, int]], *, gaps: bool = False) -> None:
         self.path = path
+        self._gaps = gaps
         self._files = [file for file, _ in pieces]
         self._starts = list(accumulate((size for _, size in pieces), initial=0))
         self._open: dict[int, FileSource] = {}  # those that nobody reads from at this moment; the latest used is last
@@ -146,11 +152,16 @@ class JoinedSource:
         for low, high in pairwise([offset, *inside, end] if buffer else []):
             number = bisect_right(self._starts, low) - 1
             start = self._starts[number]
-            with self._borrow(number) as file:
-                try:
+            try:
+                with self._borrow(number) as file:
                     file.pread_into(buffer[low - offset : high - offset], low - start)
-                except SourceReadError as error:
-                    raise SourceReadError(error.message, start + error.offset, error.length, error.hint) from error
+            except SourceReadError as error:
+                raise SourceReadError(error.message, start + error.offset, error.length, error.hint) from error
+            except RescueError as error:
+                if not self._gaps:
+                    raise
+                message = f"{self._files[number]} is missing, or too short."
+                raise SourceReadError(message, low, high - low) from error
 
     @contextmanager
     def _borrow(self, number: int) -> Iterator[FileSource]:

@@ -64,7 +64,7 @@ def _lost(path: Path, expected: bytes) -> int:
                 continue
             try:
                 assert view.pread(row.length, row.start) == expected[row.start : row.end]
-            except DamagedError:
+            except (DamagedError, SourceReadError):
                 lost += row.length
     return lost
 
@@ -184,6 +184,28 @@ def test_random_damage_gives_no_wrong_byte(image: Path, disk: SmallDisk, seed: i
         del content[chance.randrange(136, size) :]
     image.write_bytes(content)
     _lost(image, disk.kept)
+
+
+@pytest.mark.parametrize("gone", [2, 3, "last", "short"])
+def test_a_part_is_missing(image: Path, disk: SmallDisk, gone: int | str) -> None:
+    """Of an image in parts no more is lost than what was in the one that is missing, and frames that reach into it."""
+    content = image.read_bytes()
+    size = len(content) // 5 + 1
+    image.unlink()
+    files = [image.with_name(f"{image.name}.{number:03}") for number in range(1, 6)]
+    for number, file in enumerate(files):
+        file.write_bytes(content[number * size : (number + 1) * size])
+    if gone == "short":
+        files[2].write_bytes(files[2].read_bytes()[: size // 2])
+    else:
+        files[4 if gone == "last" else int(gone) - 1].unlink()
+    with pytest.raises(DamagedError):
+        Chain(image)
+    assert 0 < _lost(image, disk.kept) < _SIZE
+    with open_salvaged(image) as chain:
+        assert gone == "last" or files[2 if gone == "short" else int(gone) - 1].name in " ".join(chain.defects)
+        kept = sum(row.length for row in chain.rows() if row.kind == RowKind.DATA)
+    assert kept > 0
 
 
 class TestChain:
