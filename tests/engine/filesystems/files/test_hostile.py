@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.fuzz_files import VOLUMES, campaign
 from rescue.engine.extract import extract
 from rescue.errors import RescueError
 from rescue.filesystems.files.open import open_tree
@@ -104,3 +105,12 @@ def test_copies_of_damaged_volumes_stay_in_their_folder(name: str, flips: list[F
         tree = _open(name, twin)
         extract(tree, [tree.root()], base / "out", token=CancelToken(), progress=lambda _: None, notify=lambda _: None)
     assert sorted(os.listdir(base)) == beside
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("times", [240, pytest.param(50_000, marks=pytest.mark.long)])
+def test_damaged_numbers_in_structures(times: int) -> None:
+    """Files, used maps and owners of damaged places, of every file system that is read here."""
+    outcomes = campaign(times, times, hang=900)
+    assert outcomes.total() == times
+    assert {name for name, what in outcomes if what == "used"} == set(VOLUMES)
