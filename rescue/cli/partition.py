@@ -7,6 +7,7 @@ from typing import TextIO
 
 from rescue.cli.follow import follow, report
 from rescue.cli.layout_text import layout_text
+from rescue.cli.lost import search
 from rescue.cli.options import Context, add_job, progress_style
 from rescue.cli.review import plan_json, plan_text
 from rescue.errors import RefusedError, UsageError
@@ -18,6 +19,7 @@ _OPERATIONS = """operations, each one argument, done in this order:
   table gpt|dos
   convert gpt|mbr
   create [start=SIZE] [size=SIZE|max] [type=TYPE] [name=NAME] [fs=FS] [label=LABEL]
+  add start=SIZE size=SIZE [type=TYPE] [name=NAME]
   delete N
   resize N size=SIZE|max
   move N start=SIZE
@@ -44,6 +46,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--undo", metavar="FILE", nargs="?", const="", help="put the partition table back (default: the one that was kept last)"
     )
     parser.add_argument("--repair", action="store_true", help="write a damaged GPT anew from its copy that is whole")
+    parser.add_argument("--search", action="store_true", help="search free space for partitions that the table has lost")
+    parser.add_argument(
+        "--deep", action="store_true", help="with --search: look at every sector, not only at usual places"
+    )
     parser.add_argument("--continue", dest="go_on", action="store_true", help="complete a move that was interrupted")
     parser.add_argument("--yes", action="store_true", help="change the disk without asking for the typed confirmation")
     add_job(parser)
@@ -52,10 +58,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, confirm, run."""
-    if sum((bool(arguments.operations), arguments.undo is not None, arguments.go_on, arguments.repair)) > 1:
-        raise UsageError("Operations, --undo, --repair and --continue cannot be given together.")
+    if sum((bool(arguments.operations), arguments.undo is not None, arguments.go_on, arguments.repair, arguments.search)) > 1:
+        raise UsageError("Operations, --undo, --repair, --continue and --search cannot be given together.")
+    if arguments.deep and not arguments.search:
+        raise UsageError("--deep belongs to --search.")
     machine = context.machine
     target = machine.survey_one(arguments.disk)
+    if arguments.search:
+        return search(arguments, context, target)
     if arguments.undo is not None:
         plan = machine.plan_undo(target, arguments.undo)
     elif arguments.repair:

@@ -28,6 +28,16 @@ class Create(msgspec.Struct, frozen=True, tag_field="operation", tag="create"):
     label: str = ""
 
 
+class Add(msgspec.Struct, frozen=True, tag_field="operation", tag="add"):
+    """A partition that is on the disk already and that the table does not name; its borders are exact."""
+
+    type: str
+    uuid: str
+    start: int
+    size: int
+    name: str = ""
+
+
 class Delete(msgspec.Struct, frozen=True, tag_field="operation", tag="delete"):
     """The partition is not in the table any more; its content is not touched."""
 
@@ -88,4 +98,4 @@ class Convert(msgspec.Struct, frozen=True, tag_field="operation", tag="convert")
     guids: tuple[str, ...]
 
 
-Operation: TypeAlias = NewTable | Create | Delete | Resize | Move | Format | Name | SetType | Flag | Convert
+Operation: TypeAlias = NewTable | Create | Add | Delete | Resize | Move | Format | Name | SetType | Flag | Convert

@@ -11,6 +11,7 @@ from uuid import UUID
 from rescue.errors import UsageError
 from rescue.model.layout import Layout
 from rescue.model.operation import (
+    Add,
     Convert,
     Create,
     Delete,
@@ -54,6 +55,7 @@ _WORDS: Final = {
     "table": ("gpt|dos", ()),
     "convert": ("gpt|mbr", ()),
     "create": ("", ("start", "size", "type", "name", "fs", "label")),
+    "add": ("", ("start", "size", "type", "name")),
     "delete": ("N", ()),
     "resize": ("N", ("size",)),
     "move": ("N", ("start",)),
@@ -95,6 +97,14 @@ def parse_operation(text: str, layout: Layout, new_guid: Callable[[], str]) -> O
             )
         case "create":
             return _create(named, layout, new_guid)
+        case "add":
+            return Add(
+                type=type_code(named.get("type", "linux"), layout),
+                uuid=new_guid() if layout.label == "gpt" else "",
+                start=_size(_needed(text, named, "start")),
+                size=_size(_needed(text, named, "size")),
+                name=named.get("name", ""),
+            )
         case "delete":
             return Delete(_number(plain[0]))
         case "resize":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, assert_never
+from typing import Final, Literal, assert_never
 
 from rescue.errors import RefusedError, UsageError
 from rescue.model.extents import Extent, ExtentMap
 from rescue.model.layout import Layout, Partition
 from rescue.model.operation import (
+    Add,
     Convert,
     Create,
     Delete,
@@ -22,6 +23,7 @@ from rescue.model.operation import (
     Resize,
     SetType,
 )
+from rescue.model.tables import link_offsets
 from rescue.planning.convert import convert_in_place
 from rescue.units import MIB, align_down, align_up, human_size
 
@@ -54,6 +56,8 @@ def apply(layout: Layout, operation: Operation) -> Layout:
         )
     if isinstance(operation, Create):
         return _create(layout, operation)
+    if isinstance(operation, Add):
+        return _add(layout, operation)
     if isinstance(operation, Convert):
         return convert_in_place(layout, operation).layout
     partition = partition_of(layout, operation.number)
@@ -175,6 +179,37 @@ def _create(layout: Layout, operation: Create) -> Layout:
         kind="logical" if logical else "extended" if is_extended else "primary",
     )
     return _sorted(layout, [*layout.partitions, new])
+
+
+def _add(layout: Layout, operation: Add) -> Layout:
+    """The partition where it is: only that no other has these bytes, and that there is room to describe it, counts."""
+    start, end, sector = operation.start, operation.start + operation.size, layout.sector_size
+    extended = next((p for p in layout.partitions if p.kind == "extended"), None)
+    logical = extended is not None and extended.start <= start < extended.end
+    is_extended = operation.type == "extended"
+    if operation.name:
+        _check_name(layout, operation.name)
+    if start % sector or end % sector:
+        raise UsageError(f"The partition does not begin and end at whole sectors of {sector} bytes.")
+    if is_extended and extended:
+        raise UsageError("There is an extended partition already.")
+    if layout.label == "dos" and not logical and sum(p.kind != "logical" for p in layout.partitions) >= MAX_PRIMARY:
+        raise RefusedError(
+            f"An MBR has room for {MAX_PRIMARY} partitions, and it has them.",
+            "Add an extended one first (type=extended), around those that are to be in it; or use a GPT.",
+        )
+    low, high = (extended.start + sector, extended.end) if logical and extended else (layout.usable_start, layout.usable_end)
+    others = [(p.start, p.end) for p in layout.partitions if p.kind != ("extended" if logical else "logical")]
+    others += [(at, at + sector) for at in link_offsets(layout).values()] if logical else []
+    before = sector if logical else 0  # for its own description
+    if start - before < low - before or end > min(high, layout.size, _addressable(layout)):
+        raise RefusedError(f"A partition from {start} to {end} does not lie where this table can have one.")
+    if any(start - before < other_end and other_start < end for other_start, other_end in others):
+        raise RefusedError(f"Another partition has some of the bytes from {start} to {end}, or the sector before them.")
+    number = _free_number(layout, logical=logical)
+    kind: Literal["primary", "extended", "logical"] = "logical" if logical else "extended" if is_extended else "primary"
+    code = _EXTENDED if is_extended else operation.type
+    return _sorted(layout, [*layout.partitions, Partition(number, start, end, code, operation.uuid, operation.name, kind=kind)])
 
 
 def _place(layout: Layout, operation: Create, *, logical: bool) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from rescue.model.edit import (
 )
 from rescue.model.extents import Extent
 from rescue.model.layout import Layout, Partition
-from rescue.model.operation import Convert, Create, Delete, FileSystem, Format, Move, NewTable, Operation, Resize
+from rescue.model.operation import Add, Convert, Create, Delete, FileSystem, Format, Move, NewTable, Operation, Resize
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey
 from rescue.model.tables import link_offsets
@@ -168,6 +168,11 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
             draft.sentences.append(_created(operation, new))
             if operation.filesystem:
                 _format(draft, new, operation.filesystem, operation.label)
+        case Add():
+            draft.layout = after
+            new = next(p for p in after.partitions if p not in before.partitions and _is_new(p, before))
+            kind = "" if new.kind == "primary" else f" ({new.kind})"
+            draft.sentences.append(f"Add partition {new.number}{kind} to the table, {_place_words(new)}, with what is in it.")
         case Delete():
             partition = partition_of(before, operation.number)
             if partition.kind != "extended":

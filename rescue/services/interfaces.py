@@ -10,6 +10,7 @@ from typing import Literal, Protocol, Self
 
 from rescue.filesystems.files.tree import Entry
 from rescue.images.secrets import Secrets
+from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken, Event, Finished
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
@@ -170,6 +171,10 @@ class Machine(Protocol):
 
     def plan_repair(self, target: DiskSurvey, save: str) -> Plan:
         """Write a damaged GPT anew; the old bytes are kept in the file ``save``, "" for a usual one. Raises RefusedError."""
+        ...
+
+    def find_lost(self, survey: DiskSurvey, deep: bool, token: CancelToken, progress: Callable[[int, int], None]) -> list[Lost]:
+        """Search the free space of a disk for partitions that its table does not name. Raises CancelledError, RescueError."""
         ...
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:

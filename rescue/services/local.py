@@ -30,7 +30,9 @@ from rescue.jobs.spawn import Standby
 from rescue.jobs.start import start
 from rescue.model.disk import Disk, Fingerprint
 from rescue.model.layout import Layout
+from rescue.model.lost import Lost
 from rescue.model.plan import Plan
+from rescue.model.progress import CancelToken
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.clone import plan_clone, refuse_clone
@@ -280,6 +282,12 @@ class LocalMachine:
         from rescue.services.partitions import plan_mend
 
         return plan_mend(target, save)
+
+    def find_lost(self, survey: DiskSurvey, deep: bool, token: CancelToken, progress: Callable[[int, int], None]) -> list[Lost]:
+        """See Machine."""
+        from rescue.services.partitions import find_lost
+
+        return find_lost(survey, deep, token, progress)
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 import datetime
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 from rescue.devices.gpt import parse_gpt
 from rescue.devices.mbr import is_hybrid
+from rescue.engine.lost import search_lost
 from rescue.engine.move_journal import Begun, find_move
 from rescue.engine.table_backup import SUFFIX, read_backup, refuse_to_put_back
 from rescue.errors import FormatError, RescueError, UsageError
 from rescue.model.disk import Disk
 from rescue.model.layout import Layout
+from rescue.model.lost import Lost
 from rescue.model.plan import Plan
+from rescue.model.progress import CancelToken
 from rescue.model.survey import DiskSurvey
 from rescue.planning.partition_plan import PartitionRequest, plan_partition, plan_repair, plan_undo
 from rescue.system.blockfile import FileSource
@@ -65,6 +69,12 @@ def plan_edit(target: DiskSurvey, request: PartitionRequest) -> Plan:
     begun = None if target.unreadable else interrupted_move(target)
     request = PartitionRequest(request.operations, file, request.go_on)
     return plan_partition(target, request, lambda: str(uuid4()).upper(), begun)
+
+
+def find_lost(survey: DiskSurvey, deep: bool, token: CancelToken, progress: Callable[[int, int], None]) -> list[Lost]:
+    """See Machine."""
+    with FileSource(survey.disk.path) as source:
+        return search_lost(survey.disk, source, survey.layout, deep=deep, token=token, progress=progress)
 
 
 def plan_put_back(target: DiskSurvey, file: str) -> Plan:

@@ -15,8 +15,9 @@ from rescue.errors import UsageError
 from rescue.filesystems.files.tree import Entry, Kind
 from rescue.images.secrets import Secrets
 from rescue.model.disk import Protection
+from rescue.model.lost import Lost
 from rescue.model.plan import Plan
-from rescue.model.progress import Event, Finished
+from rescue.model.progress import CancelToken, Event, Finished
 from rescue.model.survey import ChainLink, DiskSurvey, ImageSummary, Place
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.clone import plan_clone
@@ -83,6 +84,7 @@ class RecordedMachine:
         self.events: list[Event] = events or [Finished("succeeded", 0, "It is done.")]
         self.on_cancel: list[Event] = on_cancel or []
         self.started: list[RecordedJob] = []
+        self.lost: list[Lost] = []
         self.store = StoreFacts("/mnt/usb", 500 * GIB)
         self.state = StoreState("/mnt/usb", (), ())
 
@@ -153,6 +155,11 @@ class RecordedMachine:
     def plan_repair(self, target: DiskSurvey, save: str) -> Plan:
         """Not used here."""
         raise AssertionError(save)
+
+    def find_lost(self, survey: DiskSurvey, deep: bool, token: CancelToken, progress: Callable[[int, int], None]) -> list[Lost]:
+        """See Machine."""
+        progress(survey.disk.size, survey.disk.size)
+        return self.lost
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""

@@ -1,0 +1,26 @@
+"""A partition that the table does not name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rescue.model.volume import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Something that begins in free space. ``whole``: its second copy or its end is where it must be.
+
+    ``overlaps``: another one that was found takes some of the same bytes; at most one of them is still there.
+    ``damaged``: its own beginning is gone, and it was found by a copy. ``inside``: it lies in a whole one, and is likely
+    a file of it.
+    """
+
+    start: int
+    end: int
+    identity: Identity
+    whole: bool
+    overlaps: bool = False
+    damaged: bool = False
+    is_esp: bool = False
+    inside: bool = False
