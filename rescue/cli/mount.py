@@ -11,6 +11,7 @@ import msgspec
 
 from rescue.cli.options import Context, add_json
 from rescue.cli.secrets import Asker, add_secrets, given_secrets, secrets_to_open
+from rescue.cli.unlock import add_unlock, unlocked_secrets
 from rescue.errors import RescueError
 from rescue.jobs.hold import HoldRequest
 from rescue.jobs.holding import hold, release
@@ -30,6 +31,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--salvage", action="store_true", help="also when files of the image's chain are missing: what is in them cannot be read"
     )
+    add_unlock(parser)
     add_secrets(parser)
     add_json(parser)
     parser.set_defaults(command=run_mount)
@@ -47,12 +49,16 @@ def run_mount(arguments: argparse.Namespace, context: Context) -> int:
         secrets = secrets_to_open(arguments, asker, Path(image).name)
     folder = os.path.realpath(arguments.folder)
     request = HoldRequest(image, folder, tuple(arguments.partition), arguments.writable, arguments.salvage)
-    holder, answer = hold(request, secrets or None, _REGISTER)
+    if arguments.unlock:
+        source = context.machine.with_secrets(secrets).image(arguments.image)
+        secrets = unlocked_secrets(source, secrets, arguments, context)
+    holder, answer = hold(request, secrets, _REGISTER)
     if arguments.json:
         shown = msgspec.json.encode({"folder": folder, "process": holder.pid, "volumes": answer.shown})
         print(msgspec.json.format(shown, indent=2).decode(), file=context.stdout)
     for volume in answer.shown:
         name = f"Partition {volume.partition}" if volume.partition else "The file system"
+        name += f", {plain(volume.name)}" if volume.name else ""
         if volume.problem:
             print(f"{name} is not mounted: {plain(volume.problem)}", file=context.stderr)
         elif not arguments.json:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import Final
 
 from rescue.engine.exports import exported
+from rescue.engine.inner import inner_volumes
 from rescue.engine.mounting import DRIVERS, Driver
+from rescue.engine.overlay import SourceBlocks
 from rescue.errors import ProgramError, RefusedError, RescueError, UnsupportedError, UsageError
 from rescue.images.chain import Chain
 from rescue.images.view import ImageView
+from rescue.model.source import Source
 from rescue.model.volume import Volume
 from rescue.system.mounts import mounted
 from rescue.system.run import run
+
+_NO_KEYS: Final[Mapping[str, bytes]] = {}
+_NAME_LIMIT: Final = 200  # a file name may have 255 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,7 @@ class Shown:
     filesystem: str
     folder: str = ""
     problem: str = ""
+    name: str = ""  # of a volume in a container: "vg0/root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +47,17 @@ class Inside:
 
 
 @contextmanager
-def mounted_image(chain: Chain, folder: Path, *, partitions: Collection[int] = (), writable: bool = False) -> Iterator[Inside]:
+def mounted_image(
+    chain: Chain,
+    folder: Path,
+    *,
+    partitions: Collection[int] = (),
+    writable: bool = False,
+    keys: Mapping[str, bytes] = _NO_KEYS,
+) -> Iterator[Inside]:
     """Mount every file system of the image (or those of ``partitions``) at ``folder/1``, ``folder/2``, …; 0: no partition.
 
+    One in a container is at ``folder/2-vg0-root``; ``keys`` open encrypted ones (volume keys by UUID).
     Each is over an overlay of its own that takes what mounting writes (a journal that is replayed) and, when ``writable``,
     what people write; it is thrown away. The folders are removed at the end. Raises RefusedError when the folder is not
     empty or without root, UsageError for a partition that the image does not have; what cannot be mounted is told, not raised.
@@ -56,31 +74,49 @@ def mounted_image(chain: Chain, folder: Path, *, partitions: Collection[int] = (
     try:
         if any(folder.iterdir()):
             raise RefusedError(f"{folder} is not empty.", "Name an empty or a new folder.")
-        with exported(ImageView(chain)) as export, ExitStack() as stack:
+        view = ImageView(chain)
+        with exported(view) as disk, ExitStack() as stack:
 
-            def show(volume: Volume) -> Shown:
+            def show(volume: Volume, name: str = "", source: Source | None = None) -> Shown:
                 driver = DRIVERS.get(volume.identity.type)
                 what = volume.identity.type or "unknown content"
                 if driver is None:
-                    return Shown(volume.partition, what, problem=f"There is no file system to mount ({what}).")
+                    return Shown(volume.partition, what, "", f"There is no file system to mount ({what}).", name)
                 with ExitStack() as steps:
-                    point = folder / str(volume.partition)
-                    point.mkdir()
+                    point = _new_point(folder, volume.partition, name)
                     steps.callback(point.rmdir)
+                    export = steps.enter_context(exported(SourceBlocks(source))) if source else disk
                     try:
                         socket = steps.enter_context(export.overlay(volume.start, volume.end))
                         device = steps.enter_context(export.as_device(socket, volume.size))
                         steps.enter_context(mounted(device, point, driver.driver, _options(driver, device, writable)))
                     except (ProgramError, UnsupportedError) as error:
-                        return Shown(volume.partition, what, problem=_why(error, lambda: export.error))
+                        return Shown(volume.partition, what, "", _why(error, lambda: export.error), name)
                     stack.enter_context(steps.pop_all())
-                return Shown(volume.partition, what, str(point))
+                return Shown(volume.partition, what, str(point), "", name)
 
-            wanted = [volume for volume in volumes if not partitions or volume.partition in partitions]
-            yield Inside(tuple(show(volume) for volume in wanted), export.socket.parent)
+            shown: list[Shown] = []
+            for volume in volumes:
+                if partitions and volume.partition not in partitions:
+                    continue
+                inner = inner_volumes(view, volumes, volume.partition, keys)
+                shown += [show(found.volume, found.name, found.source) for found in inner] or [show(volume)]
+            yield Inside(tuple(shown), disk.socket.parent)
     finally:
         if made:
             folder.rmdir()
+
+
+def _new_point(folder: Path, partition: int, name: str) -> Path:
+    """A folder to mount at. The name is a stranger's: nothing in it leads elsewhere."""
+    wanted = f"{partition}-{name}" if name else str(partition)
+    plain = re.sub(r"[^A-Za-z0-9+_.-]", "_", wanted.replace("/", "-"))[:_NAME_LIMIT]
+    for number in count(1):
+        point = folder / (plain if number == 1 else f"{plain}~{number}")
+        with suppress(FileExistsError):
+            point.mkdir()
+            break
+    return point
 
 
 def _options(driver: Driver, device: str, writable: bool) -> list[str]:

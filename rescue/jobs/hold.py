@@ -59,7 +59,9 @@ def main(request: HoldRequest, secrets: Secrets) -> int:
     try:
         with (
             Chain(request.image, secrets, incomplete=request.salvage) as chain,
-            mounted_image(chain, Path(request.folder), partitions=request.partitions, writable=request.writable) as inside,
+            mounted_image(
+                chain, Path(request.folder), partitions=request.partitions, writable=request.writable, keys=secrets.volume_keys
+            ) as inside,
         ):
             _say(HoldAnswer(inside.volumes, str(inside.workspace)))
             if any(volume.folder for volume in inside.volumes):

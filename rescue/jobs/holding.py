@@ -54,7 +54,7 @@ def hold(request: HoldRequest, secrets: Secrets | None, register: Path) -> tuple
 
     Raises RescueError when nothing could be mounted: its exit code is that of the cause.
     """
-    pipe = send(secrets) if secrets else None
+    pipe = send(secrets) if secrets is not None and (secrets or secrets.volume_keys) else None
     command = [sys.executable, "-m", "rescue.jobs.hold", msgspec.json.encode(request).decode()]
     environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})

@@ -114,6 +114,19 @@ def test_files_in_volumes_of_a_group(stack: Stack, tmp_path: Path) -> None:
     assert digest(out / "file-3") == stack.content["striped"].hashes["file-3"]
     rescue.ok("extract", stack.disk, "2/vg0/root:/file-19", out)
     assert digest(out / "file-19") == stack.content["root"].hashes["file-19"]
+    point = tmp_path / "point"
+    said = json.loads(rescue.ok("mount", tmp_path / "files.img.zst", point, "--json").out)
+    try:
+        problems = [volume["problem"] for volume in said["volumes"] if volume["problem"] and volume["filesystem"] == "ext4"]
+        assert not problems
+        names = {volume["name"]: volume["folder"] for volume in said["volumes"]}
+        assert names["vg0/root"] == str(point / "2-vg0-root")
+        assert digest(point / "2-vg0-root" / "file-2") == stack.content["root"].hashes["file-2"]
+        assert digest(point / "2-vg0-striped" / "file-2") == stack.content["striped"].hashes["file-2"]
+        assert digest(point / "1" / "file-0") == stack.plain.hashes["file-0"]
+    finally:
+        rescue.ok("umount", point)
+    assert not point.exists()
 
 
 class Locked:
@@ -172,6 +185,13 @@ def test_encrypted_disk_stays_encrypted(locked: Locked, tmp_path: Path) -> None:
     shut = rescue("ls", image, "1:/")
     assert shut.code == 5
     assert "--unlock 1" in shut.err
+    point = tmp_path / "point"
+    rescue.ok("mount", image, point, *unlock)
+    try:
+        assert digest(point / "1-vault-home" / "file-3") == locked.home.hashes["file-3"]
+    finally:
+        rescue.ok("umount", point)
+    assert rescue("mount", image, point).code != 0
     assert json.loads(rescue.ok("verify", image, "--mount", "--json", *unlock).out)["facts"]["checked_volumes"] == 1
     assert json.loads(rescue.ok("verify", image, "--mount", "--json").out)["facts"]["checked_volumes"] == 0
     assert "LUKS (encrypted) → LVM vault → home (ext4, " in rescue.ok("info", image).out
