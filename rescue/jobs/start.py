@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from rescue.errors import RefusedError, RescueError
+from rescue.errors import RefusedError
 from rescue.images.secrets import Secrets
 from rescue.jobs.folder import LOCK, PLAN, PROCESS, make_folder
 from rescue.jobs.job import FolderJob, Process, list_jobs, start_time
