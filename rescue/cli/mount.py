@@ -29,7 +29,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--partition", metavar="N", type=int, action="append", default=[], help="only this one; may be repeated")
     parser.add_argument("--writable", action="store_true", help="allow writing; what is written is thrown away by umount")
     parser.add_argument(
-        "--salvage", action="store_true", help="also when files of the image's chain are missing: what is in them cannot be read"
+        "--salvage", action="store_true", help="also when the image is damaged or cut off, or files of its chain are missing"
     )
     add_unlock(parser)
     add_secrets(parser)
@@ -56,6 +56,8 @@ def run_mount(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.json:
         shown = msgspec.json.encode({"folder": folder, "process": holder.pid, "volumes": answer.shown})
         print(msgspec.json.format(shown, indent=2).decode(), file=context.stdout)
+    for defect in answer.defects:
+        print(f"rescue: {plain(defect)}", file=context.stderr)
     for volume in answer.shown:
         name = f"Partition {volume.partition}" if volume.partition else "The file system"
         name += f", {plain(volume.name)}" if volume.name else ""

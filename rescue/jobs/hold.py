@@ -14,6 +14,7 @@ from types import FrameType
 import msgspec
 
 from rescue.engine.look_inside import Shown, mounted_image
+from rescue.engine.salvaged_image import open_salvaged
 from rescue.errors import RescueError
 from rescue.images.chain import Chain
 from rescue.images.secrets import NO_SECRETS, Secrets
@@ -27,14 +28,15 @@ class HoldRequest(msgspec.Struct, frozen=True):
     folder: str
     partitions: tuple[int, ...] = ()
     writable: bool = False
-    salvage: bool = False  # also when files of the image's chain are missing
+    salvage: bool = False  # also when the image is damaged or cut off, or files of its chain are missing
 
 
 class HoldAnswer(msgspec.Struct, frozen=True):
-    """What was mounted, and the folder with what holds it; or, with an exit code, why nothing was."""
+    """What was mounted, the folder with what holds it, what is damaged of the image; or, with an exit code, why nothing was."""
 
     shown: tuple[Shown, ...] = ()
     workspace: str = ""
+    defects: tuple[str, ...] = ()
     exit_code: int = 0
     message: str = ""
     hint: str = ""
@@ -58,12 +60,12 @@ def main(request: HoldRequest, secrets: Secrets) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
         with (
-            Chain(request.image, secrets, incomplete=request.salvage) as chain,
+            open_salvaged(request.image, secrets) if request.salvage else Chain(request.image, secrets) as chain,
             mounted_image(
                 chain, Path(request.folder), partitions=request.partitions, writable=request.writable, keys=secrets.volume_keys
             ) as inside,
         ):
-            _say(HoldAnswer(inside.volumes, str(inside.workspace)))
+            _say(HoldAnswer(inside.volumes, str(inside.workspace), chain.defects))
             if any(volume.folder for volume in inside.volumes):
                 ended.wait()
     except RescueError as error:

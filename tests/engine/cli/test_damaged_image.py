@@ -57,6 +57,14 @@ def test_cut_off_in_the_middle(rescue: Rescue, wide_disk: Path, wide_image: Path
     expected = run(["debugfs", "-c", "-R", "cat /file-3", f"{wide_disk}?offset={MIB}"], output_limit=4 * MIB).stdout
     assert (tmp_path / "out" / "file-3").read_bytes() == expected
 
+    point = tmp_path / "point"
+    held = rescue.ok("mount", cut, point, "--salvage", "--partition", "1")
+    try:
+        assert "Its end is cut off" in held.err
+        assert (point / "1" / "file-3").read_bytes() == expected
+    finally:
+        rescue.ok("umount", point)
+
     result = rescue("restore", cut, target, "--yes", "--salvage", "--json")
     assert result.code == 4, result
     verdict = json.loads(result.out)
