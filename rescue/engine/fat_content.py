@@ -16,7 +16,7 @@ SELF: Final = b".          "
 PARENT: Final = b"..         "
 _FOLDER: Final = 0x10
 _LABEL: Final = 0x08
-_LONG_NAME: Final = 0x0F
+LONG_NAME: Final = 0x0F
 _FOLDER_LIMIT: Final = 65536 * ENTRY  # FAT has no larger one
 _FOLDERS: Final = 4_000_000
 
@@ -110,7 +110,7 @@ def _named(folder: Folder, bits: int) -> Iterator[tuple[int, int, int, bool]]:
     for offset in range(0, len(folder.entries), ENTRY):
         entry = folder.entries[offset : offset + ENTRY]
         attributes = entry[11]
-        if attributes & 0x3F == _LONG_NAME or attributes & _LABEL or bytes(entry[:11]) in (SELF, PARENT):
+        if attributes & 0x3F == LONG_NAME or attributes & _LABEL or bytes(entry[:11]) in (SELF, PARENT):
             continue
         first = int.from_bytes(entry[26:28], "little")
         if bits == 32:
@@ -121,18 +121,22 @@ def _named(folder: Folder, bits: int) -> Iterator[tuple[int, int, int, bool]]:
 def require_same(volume: Source, copy: Source, check: Callable[[], None]) -> None:
     """Raise DamagedError unless both hold the same entries and content, in the same order. Reads all files of both."""
     ours, theirs = read_content(volume), read_content(copy)
-    if len(ours.chains) != len(theirs.chains):
+    # A root directory need not be a chain in both.
+    ours_below = [chain for chain in ours.chains if chain is not ours.root.chain]
+    theirs_below = [chain for chain in theirs.chains if chain is not theirs.root.chain]
+    if len(ours_below) != len(theirs_below):
         raise DamagedError("The copy of the FAT file system has not as many files.")
-    for one, other in zip(_folders(ours.root), _folders(theirs.root), strict=True):
+    for one, other in zip(folders(ours.root), folders(theirs.root), strict=True):
         if _without_clusters(one) != _without_clusters(other):
             raise DamagedError("The copy of the FAT file system has other names or attributes.")
-    for one_chain, other_chain in zip(ours.chains, theirs.chains, strict=True):
+    for one_chain, other_chain in zip(ours_below, theirs_below, strict=True):
         check()
         if one_chain.folder is None and not _equal(volume, one_chain, copy, other_chain):
             raise DamagedError("The copy of the FAT file system differs in the content of a file.")
 
 
-def _folders(root: Folder) -> Iterator[Folder]:
+def folders(root: Folder) -> Iterator[Folder]:
+    """All folders, those above others first."""
     pending = [root]
     for folder in pending:
         yield folder
@@ -142,7 +146,7 @@ def _folders(root: Folder) -> Iterator[Folder]:
 def _without_clusters(folder: Folder) -> bytes:
     entries = bytearray(folder.entries)
     for offset in range(0, len(entries), ENTRY):
-        if entries[offset + 11] & 0x3F != _LONG_NAME:
+        if entries[offset + 11] & 0x3F != LONG_NAME:
             entries[offset + 20 : offset + 22] = entries[offset + 26 : offset + 28] = bytes(2)
     return bytes(entries)
 

@@ -17,6 +17,7 @@ _PIECE: Final = MIB // 4
 _PIECES: Final = 64
 _LARGEST_CLUSTER: Final = 32 * KIB  # 64 KiB is not for every system
 _MOST_SECTORS: Final = 128  # in a cluster
+_ROOT_SIZE: Final = 512 * 32  # what programs make
 _FAT12_END: Final = 4085
 _FAT16_END: Final = 65525
 _FAT32_END: Final = 0x0FFFFFF5
@@ -115,23 +116,29 @@ def layout_of(volume: Source) -> Layout:
     )  # fmt: skip
 
 
-def laid_out(old: Layout, size: int, sector: int = 0) -> Layout:
+def laid_out(old: Layout, size: int, sector: int = 0, root_bytes: int = 0) -> Layout:
     """The same kind of file system in ``size`` bytes, with clusters of another size where its type asks for that.
 
-    ``sector``: the bytes of a sector, 0 for those that it has. Raises RefusedError when no file system of that type has the size.
+    ``sector``: the bytes of a sector, 0 for those that it has. A FAT32 that would have too few clusters with larger ones
+    becomes a FAT16 or FAT12, with room for ``root_bytes`` in its root directory: firmware does not take it for a FAT32 any
+    more. Raises RefusedError when no file system of that type has the size.
     """
     wanted = old
+    others: list[Layout] = []
     if sector not in (0, old.sector):
         # Linux refuses a root directory that does not end with a sector.
         root_size = min(align_up(old.root_size, sector), 0xFFFF * 32 // sector * sector)
         wanted = replace(old, sector=sector, cluster_size=max(old.cluster_size, sector), root_size=root_size)
-    # Small FAT32 volumes, with fewer clusters than its definition wants, are common on EFI partitions; with sectors of
-    # 4096 bytes they are all there is below 256 MiB.
-    is_small = old.clusters < _FAT16_END or wanted is not old
-    for cluster_size in _cluster_sizes(wanted):
-        found = _with_clusters(wanted, size, cluster_size, is_small)
-        if found is not None:
-            return found
+        if old.bits == 32:
+            root_size = align_up(max(root_bytes, _ROOT_SIZE), sector)
+            others = [replace(wanted, bits=bits, reserved=1, root_size=root_size) for bits in (16, 12)]
+    # Small FAT32 volumes, with fewer clusters than its definition wants, are common on EFI partitions.
+    is_small = old.clusters < _FAT16_END and wanted is old
+    for layout in (wanted, *others):
+        for cluster_size in _cluster_sizes(layout):
+            found = _with_clusters(layout, size, cluster_size, is_small)
+            if found is not None:
+                return found
     raise RefusedError(
         f"A FAT{old.bits} file system with sectors of {wanted.sector} bytes cannot have {human_size(size)}.",
         "Give it another size.",

@@ -10,7 +10,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator
 
-from rescue.engine.fat_content import ENTRY, PARENT, SELF, Chain, Content, Folder, read_content
+from rescue.engine.fat_content import ENTRY, LONG_NAME, PARENT, SELF, Chain, Content, Folder, folders, read_content
 from rescue.engine.fat_layout import FIRST, Layout, Table, laid_out
 from rescue.errors import RefusedError
 from rescue.model.source import Sink, Source
@@ -45,7 +45,9 @@ def refill(volume: Source, sink: Sink, start: int, size: int, check: Callable[[]
     does not fit, DamagedError, FormatError before the first write; SourceReadError, TargetWriteError.
     """
     tree = read_content(volume)
-    new = laid_out(tree.layout, size, sector)
+    new = laid_out(tree.layout, size, sector, len(tree.root.entries))
+    if new.bits != tree.layout.bits:
+        _place_root(tree)
     if _needed(tree, new.cluster_size) > new.clusters:
         least = smallest(volume, sector)
         raise RefusedError(f"The FAT file system takes {least} bytes ({human_size(least)}), and is to have {size}.")
@@ -73,6 +75,16 @@ def refill(volume: Source, sink: Sink, start: int, size: int, check: Callable[[]
     return f"FAT{new.bits} made anew with {human_size(size)} and filled."
 
 
+def _place_root(tree: Content) -> None:
+    """Of what was a FAT32: the root directory gets a place of its own, and no cluster has a number of more than 16 bits."""
+    tree.chains = [chain for chain in tree.chains if chain is not tree.root.chain]
+    for folder in folders(tree.root):
+        for offset in range(0, len(folder.entries), ENTRY):
+            if folder.entries[offset + 11] & 0x3F != LONG_NAME:
+                folder.entries[offset + 20 : offset + 22] = bytes(2)
+    tree.root.chain = None
+
+
 def _clusters(chain: Chain, cluster_size: int) -> int:
     return -(-chain.size // cluster_size)
 
@@ -83,7 +95,7 @@ def _needed(tree: Content, cluster_size: int) -> int:
 
 def _fits(tree: Content, size: int, sector: int, *, spare: bool = True) -> bool:
     try:
-        layout = laid_out(tree.layout, size, sector)
+        layout = laid_out(tree.layout, size, sector, len(tree.root.entries))
     except RefusedError:
         return False
     # A few clusters more, so that it can be written to.
@@ -135,7 +147,7 @@ def _table(volume: Source, tree: Content, new: Layout) -> Iterator[bytes]:
     """The used part of the allocation table, in whole sectors."""
     old = Table(volume)
     end = {12: 0xFFF, 16: 0xFFFF, 32: 0x0FFFFFFF}[new.bits]
-    entries = array("I", [old.entry(0), old.entry(1)])
+    entries = array("I", [old.entry(0) & end, old.entry(1) & end])
     cluster = FIRST
     for chain in tree.chains:
         count = _clusters(chain, new.cluster_size)
@@ -163,6 +175,10 @@ def _packed(entries: array[int], bits: int) -> bytes:
 def _boot_region(volume: Source, tree: Content, new: Layout, next_free: int) -> bytes:
     """All reserved sectors as they are, boot code included, with the numbers of the new size."""
     region = bytearray(new.reserved * new.sector)
+    if new.bits != tree.layout.bits:
+        _put_short_boot_sector(memoryview(region)[:512], volume.pread(512, 0), new)
+        _put_numbers(memoryview(region)[:512], tree, new)
+        return bytes(region)
     old_sector = tree.layout.sector
     for number in range(new.reserved):
         # Where sectors are larger, each has the same at its start; in smaller ones there is no room for more.
@@ -186,9 +202,21 @@ def _boot_region(volume: Source, tree: Content, new: Layout, next_free: int) -> 
     return bytes(region)
 
 
+def _put_short_boot_sector(boot: memoryview, old: bytes, new: Layout) -> None:
+    """The boot sector of a FAT16 or FAT12 out of that of a FAT32: another place for the same (Microsoft's fatgen103)."""
+    boot[:3] = b"\xeb\x3c\x90"
+    boot[3:36] = old[3:36]
+    boot[36] = old[64]
+    boot[38:54] = old[66:82]  # signature, serial number, label
+    boot[54:62] = f"FAT{new.bits}   ".encode()
+    boot[62:66] = b"\xcd\x18\xeb\xfe"  # a BIOS goes on with its next device
+    boot[510:512] = b"\x55\xaa"
+
+
 def _put_numbers(boot: memoryview, tree: Content, new: Layout) -> None:
     boot[11:13] = new.sector.to_bytes(2, "little")
     boot[13] = new.cluster_size // new.sector
+    boot[14:16] = new.reserved.to_bytes(2, "little")
     boot[17:19] = (new.root_size // ENTRY).to_bytes(2, "little")
     short = new.bits != 32 and new.sectors < 1 << 16
     boot[19:21] = (new.sectors if short else 0).to_bytes(2, "little")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from rescue.engine import exfat_content, exfat_refill, fat_content, fat_refill
+from rescue.engine import exfat_content, exfat_refill, fat_content, fat_refill, ntfs_refill
 from rescue.engine.minimum import minimum_size
 from rescue.engine.overlay import MEMORY, volume_overlay
 from rescue.engine.refill_compare import require_equal
@@ -70,13 +70,16 @@ def refill(
             return _by_entries(volume, fill, exfat_content.require_same, target, target_start, size, check)
         case "xfs":
             make = make_xfs(volume, size, sector_size)
-        case "ext2" | "ext3" | "ext4":
+        case "ext2" | "ext3" | "ext4" if sector_size:
             make = make_ext(volume, identity.type)
         case "f2fs":
             make = make_f2fs(volume)
+        case "ntfs" if sector_size:
+            make = list(ntfs_refill.PROGRAMS)
         case _:
             raise UnsupportedError(f"{identity.type or 'Unknown content'} cannot be made anew and filled by files.")
-    for program in (make[0], *(("xfsdump", "xfsrestore") if identity.type == "xfs" else ("rsync",))):
+    needed = {"xfs": ("xfsdump", "xfsrestore"), "ntfs": ntfs_refill.PROGRAMS}.get(identity.type, ("rsync",))
+    for program in (make[0], *needed):
         if not have(program):
             raise UnsupportedError(f"{program} is not installed.")
     least = minimum_size(blocks, start, end, identity, folder=folder)
@@ -91,7 +94,7 @@ def refill(
         )
     with volume_overlay(blocks, start, end, folder=folder) as overlay:
         try:
-            in_private_mounts(lambda: _by_files(overlay.path, identity, make, target, target_start, size, check))
+            in_private_mounts(lambda: _by_files(overlay.path, identity, make, target, target_start, size, sector_size, check))
         except RescueError as error:
             raised = overlay.explain(error)
             if raised is error:
@@ -117,8 +120,13 @@ def _by_entries(
     return f"{said} The copy was compared."
 
 
-def _by_files(path: str, identity: Identity, make: list[str], target: str, start: int, size: int, check: Check) -> None:
+def _by_files(
+    path: str, identity: Identity, make: list[str], target: str, start: int, size: int, sector_size: int, check: Check
+) -> None:
     kind, options = identity.type, _OPTIONS.get(identity.type, ())
+    if kind == "ntfs":
+        ntfs_refill.refill(path, identity, target, start, size, sector_size, check)
+        return
     with mounted_here(path, kind, ["ro", *options]) as old, loop_device(target, offset=start, size=size, writable=True) as node:
         work([*make, node], check)
         with mounted_here(node, kind, ["rw", *options, *_WRITING.get(kind, ())]) as new:

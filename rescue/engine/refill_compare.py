@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from rescue.errors import DamagedError, RescueError
 from rescue.units import MIB
@@ -14,6 +15,7 @@ from rescue.units import MIB
 _TOP: Final = {b"lost+found"}  # every mkfs makes its own
 # How xfs keeps ACLs, which root is shown a second time.
 _TWICE: Final = {"trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT"}
+More: TypeAlias = Mapping[str, Callable[[bytes], bytes]]
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -56,17 +58,17 @@ def _different(path: bytes, why: str) -> DamagedError:
     )
 
 
-def require_equal(old: Path, new: Path, check: Callable[[], None]) -> None:
+def require_equal(old: Path, new: Path, check: Callable[[], None], *, more: More | None = None) -> None:
     """Raise DamagedError with the first name that differs: in kind, mode, owner, time, size, content, target, device,
-    extended attributes with ACLs, or in which names are one file. ``check`` is called often. Raises RescueError when one
-    cannot be read.
+    extended attributes with ACLs, or in which names are one file. ``more`` are attributes that are there without being listed,
+    and what of their values counts. ``check`` is called often. Raises RescueError when one cannot be read.
     """
     files: dict[int, int] = {}  # files with several names: inode there, inode here
     levels: list[_Level] = []
     try:
         levels.append(_opened(os.fsencode(old), os.fsencode(new), None, None, b""))
         levels[-1].look()
-        _same_node(levels[0].old, levels[0].new, b".", b"", files)
+        _same_node(levels[0].old, levels[0].new, b".", b"", files, more or {})
         while levels:
             check()
             level = levels[-1]
@@ -75,7 +77,7 @@ def require_equal(old: Path, new: Path, check: Callable[[], None]) -> None:
                 continue
             name = level.left.pop()
             path = level.path + name
-            mode = _same_node(level.old, level.new, name, path, files)
+            mode = _same_node(level.old, level.new, name, path, files, more or {})
             if stat.S_ISDIR(mode):
                 levels.append(_opened(name, name, level.old, level.new, path + b"/"))
                 levels[-1].look()
@@ -88,11 +90,11 @@ def require_equal(old: Path, new: Path, check: Callable[[], None]) -> None:
             level.close()
 
 
-def _same_node(old: int, new: int, name: bytes, path: bytes, files: dict[int, int]) -> int:
+def _same_node(old: int, new: int, name: bytes, path: bytes, files: dict[int, int], more: More) -> int:
     """Compare all but content; the mode."""
     ours = os.stat(name, dir_fd=old, follow_symlinks=False)
     theirs = os.stat(name, dir_fd=new, follow_symlinks=False)
-    sized = stat.S_ISREG(ours.st_mode) or stat.S_ISLNK(ours.st_mode)
+    sized = stat.S_ISREG(ours.st_mode) or (stat.S_ISLNK(ours.st_mode) and not more)
     for what, one, other in (
         ("its kind or mode differs", ours.st_mode, theirs.st_mode),
         ("its owner differs", (ours.st_uid, ours.st_gid), (theirs.st_uid, theirs.st_gid)),
@@ -102,23 +104,35 @@ def _same_node(old: int, new: int, name: bytes, path: bytes, files: dict[int, in
     ):
         if one != other:
             raise _different(path, what)
-    if stat.S_ISLNK(ours.st_mode) and os.readlink(name, dir_fd=old) != os.readlink(name, dir_fd=new):
-        raise _different(path, "its target differs")
     if not stat.S_ISDIR(ours.st_mode):
         if ours.st_nlink != theirs.st_nlink:
             raise _different(path, "it has not as many names")
         if ours.st_nlink > 1 and files.setdefault(ours.st_ino, theirs.st_ino) != theirs.st_ino:
             raise _different(path, "it is not the same file as under its other name")
-    if _attributes(old, name) != _attributes(new, name):
+    attributes = _attributes(old, name, more)
+    if attributes != _attributes(new, name, more):
         raise _different(path, "its extended attributes differ")
+    # ntfs-3g makes a link of a junction, to a place below its own mount point: its data were just compared.
+    is_link = stat.S_ISLNK(ours.st_mode) and "system.ntfs_reparse_data" not in attributes
+    if is_link and os.readlink(name, dir_fd=old) != os.readlink(name, dir_fd=new):
+        raise _different(path, "its target differs")
     return ours.st_mode
 
 
-def _attributes(folder: int, name: bytes) -> dict[str, bytes]:
+def _attributes(folder: int, name: bytes, more: More) -> dict[str, bytes]:
     # There is no call that takes a folder; this path is short, however deep the folder is.
     place = f"/proc/self/fd/{folder}/".encode() + name
     names = os.listxattr(place, follow_symlinks=False)
-    return {key: os.getxattr(place, key, follow_symlinks=False) for key in names if key not in _TWICE}
+    found = {key: os.getxattr(place, key, follow_symlinks=False) for key in names if key not in _TWICE}
+    for key, counting in more.items():
+        try:
+            found[key] = counting(os.getxattr(place, key, follow_symlinks=False))
+        except OSError as error:
+            # Also where there is none: ntfs-3g says that the root directory has an access list that it cannot read.
+            if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP, errno.EIO, errno.EPERM):
+                raise
+            found[f"{key}: none"] = os.strerror(error.errno).encode()
+    return found
 
 
 def _same_content(old: int, new: int, name: bytes, path: bytes, check: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rescue.engine import exfat_refill, fat_refill
+from rescue.engine import exfat_refill, fat_refill, ntfs_refill
 from rescue.engine.refill_make import make_ext, make_xfs
 from rescue.errors import DamagedError, FormatError, UnsupportedError
 from rescue.filesystems.ext_superblock import SUPERBLOCK_OFFSET
@@ -99,7 +99,11 @@ def _ntfs(volume: Source, sector: int) -> SectorFit:
     # Records are protected in strides of 512 bytes, whatever the sector. But Windows reads and writes them one by one, so
     # none may be smaller than a sector: its own format makes them 4096 bytes large there.
     if geometry.record_size < sector or geometry.cluster_size < sector:
-        return SectorFit("refuse", f"Its NTFS has records of {geometry.record_size} bytes, which Windows cannot use there.")
+        needed = ntfs_refill.needed_size(volume)
+        if needed > volume.size:
+            sizes = f"takes {human_size(needed)} with records of 4096 bytes, and has {human_size(volume.size)}"
+            return SectorFit("refuse", f"Its NTFS {sizes}.")
+        return SectorFit("refill")
     _ntfs_sectors(geometry, sector)
     return SectorFit("patch")
 

@@ -11,6 +11,7 @@ from rescue.devices.kernel import Kernel
 from rescue.devices.usage import stands_on
 from rescue.engine import exfat_content, fat_content
 from rescue.engine.minimum import minimum_size
+from rescue.engine.ntfs_refill import PROGRAMS as NTFS_PROGRAMS
 from rescue.engine.overlay import MEMORY, SourceBlocks
 from rescue.engine.sectors import sector_fit
 from rescue.engine.shrink import SHRINKABLE
@@ -122,13 +123,14 @@ def _why_no_refill(filesystem: str) -> str:
     """Why no file system of this kind can be made anew and filled on this system; "" when it can."""
     if filesystem in ("vfat", "exfat"):
         return ""
-    programs = ("mkfs.xfs", "xfsdump", "xfsrestore") if filesystem == "xfs" else ("mke2fs", "rsync")
+    needed = {"xfs": ("mkfs.xfs", "xfsdump", "xfsrestore"), "ntfs": NTFS_PROGRAMS}
+    programs = needed.get(filesystem, ("mke2fs", "rsync"))
     missing = [name for name in programs if not have(name)]
     if missing:
         return f"It would have to be made anew, for which {missing[0]} is not installed."
     if os.geteuid() != 0:
         return f"Its {filesystem} would have to be made anew and filled, which takes root."
-    if not _has_driver(filesystem):
+    if filesystem != "ntfs" and not _has_driver(filesystem):
         return f"Its {filesystem} would have to be made anew, and this system has no driver for it."
     return ""
 

@@ -32,8 +32,9 @@ _PARTS = (
     ("xfs", 400, "linux", "83"),
     ("btrfs", 300, "linux", "83"),
     ("exfat", 64, "linux", "07"),
+    ("ntfs", 96, "linux", "07"),
 )
-_SIZE = 1600 * MIB
+_SIZE = 1700 * MIB
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ def _fill(node: str, kind: str, files: dict[str, bytes], folder: Path) -> None:
             run(["mkswap", "--label", "swap", node])
         case "exfat":
             run(["mkfs.exfat", "-L", "data", node])
+        case "ntfs":
+            run(["mkntfs", "-q", "-F", "-Q", "-p", "2048", "-H", "255", "-S", "63", node])
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+                run(["ntfscp", "-q", node, str(folder / name), name])
         case _:
             options = {"ext4-1k": ["-q", "-b", "1024", "-L", "boot"], "ext4": ["-q", "-b", "4096"]}.get(kind, ["-q", "-L", kind])
             run([f"mkfs.{kind.removesuffix('-1k')}", *options, node])
@@ -126,6 +132,12 @@ def _holds(path: Path, sector: int, source: Source, folder: Path) -> None:
                         boot = file.read(512)
                     assert 1 << boot[108] == sector
                     assert int.from_bytes(boot[64:72], "little") == part.start // sector
+                case "ntfs":
+                    run(["ntfsfix", "--no-action", node])
+                    run(["ntfsresize", "--info", "--force", "--no-progress-bar", node])
+                    for name, content in source.files.items():
+                        assert run(["ntfscat", node, name]).stdout == content
+                    _boot_says(node, sector, part.start)
                 case "swap":
                     assert "swap" in run(["blkid", "-p", node]).text
                 case _:
@@ -207,7 +219,7 @@ def test_the_plan_says_what_is_made_anew(source: Source, tmp_path: Path) -> None
     plan = json.loads(Rescue(tmp_path / "jobs").ok(*asked).out)
     text = " ".join(plan["sentences"])
     assert "for sectors of 4096 bytes; it was for 512" in text
-    for kind in ("FAT", "exFAT", "xfs", "ext4"):
+    for kind in ("FAT", "exFAT", "xfs", "ext4", "NTFS"):
         assert f"Its {kind} is made anew, with the same UUID" in text
     assert "btrfs" not in text
     assert any("Boot loaders of BIOS computers" in warning for warning in plan["warnings"])

@@ -16,7 +16,7 @@ import pytest
 from rescue.engine.fat_content import require_same
 from rescue.engine.fat_refill import refill, smallest
 from rescue.errors import CancelledError, DamagedError, FormatError, RefusedError
-from rescue.filesystems.fat import used_map
+from rescue.filesystems.fat import read_geometry, used_map
 from rescue.filesystems.identify import identify
 from rescue.model.source import BytesSource, SliceSource
 from rescue.system.blockfile import FileSink, FileSource
@@ -123,6 +123,38 @@ def test_all_is_there_in_another_size(volume: Path, how: str, tmp_path: Path) ->
         assert boot[90 if wide else 62 :] == old[90 if wide else 62 :]  # the boot code
         assert boot[3:11] == old[3:11]
     assert hashlib.sha256(volume.read_bytes()).hexdigest() == before
+
+
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_all_is_there_on_other_sectors(volume: Path, sector: int, tmp_path: Path) -> None:
+    """A FAT32 that would have too few clusters for one becomes a FAT16: firmware refuses it otherwise."""
+    size = volume.stat().st_size
+    path = _noise(tmp_path / "copy", size, 1)
+    with FileSource(volume) as source, FileSink(path) as sink:
+        refill(source, sink, 0, size, lambda: None, sector)
+        sink.flush()
+    run(["fsck.fat", "-n", "-v", str(path)])
+    before, after = identify(str(volume), 0, size), identify(str(path), 0, size)
+    assert (after.uuid, after.label) == (before.uuid, before.label)
+    assert _listing(path) == _listing(volume)
+    assert _contents(path, tmp_path / "ours") == _contents(volume, tmp_path / "theirs")
+    assert _mtools("mattrib", "-/", "::/", image=path) == _mtools("mattrib", "-/", "::/", image=volume)
+    with FileSource(volume) as source, FileSource(path) as copy:
+        require_same(source, copy, lambda: None)
+        assert not used_map(copy).whole_because
+        assert int.from_bytes(copy.pread(2, 11), "little") == sector
+        geometry = read_geometry(copy)
+        if read_geometry(source).bits == 32 and sector != int.from_bytes(source.pread(2, 11), "little"):
+            assert geometry.bits == (32 if geometry.clusters >= 65525 else 16)
+            assert after.version == f"FAT{geometry.bits}"
+    # And back: a FAT16 stays one.
+    own = 4096 if sector == 512 else 512
+    back = _noise(tmp_path / "back", size, 2)
+    with FileSource(path) as source, FileSink(back) as sink:
+        refill(source, sink, 0, size, lambda: None, own)
+        sink.flush()
+    run(["fsck.fat", "-n", "-v", str(back)])
+    assert _listing(back) == _listing(volume)
 
 
 def test_too_small_is_refused_before_the_first_write(volume: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def _volume(path: Path, size: int, *command: str) -> Path:
         (["mkntfs", "-q", "-F", "-Q"], 64, 512, "copy"),
         (["mkntfs", "-q", "-F", "-Q", "-s", "4096"], 64, 4096, "copy"),
         (["mkntfs", "-q", "-F", "-Q", "-s", "4096"], 64, 512, "patch"),
-        (["mkntfs", "-q", "-F", "-Q"], 64, 4096, "refuse"),
+        (["mkntfs", "-q", "-F", "-Q"], 96, 4096, "refill"),
     ],
 )
 def test_what_is_asked_of_each(command: list[str], size: int, sector: int, how: str, tmp_path: Path) -> None:
