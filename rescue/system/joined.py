@@ -88,9 +88,9 @@ def open_source(path: str | Path, *, gaps: bool = False) -> FileSource | JoinedS
     if whole is None or not parts:
         return FileSource(path)
     if gaps and 1 in parts:
-        full, last = max(map(_size, parts.values())), max(parts)
-        pieces = [(part_path(whole, number), full) for number in range(1, last)]
-        return JoinedSource(str(path), [*pieces, (parts[last], _size(parts[last]))], gaps=True)
+        length, final = max(map(_size, parts.values())), max(parts)
+        there = [(part_path(whole, number), length) for number in range(1, final)]
+        return JoinedSource(str(path), [*there, (parts[final], _size(parts[final]))], gaps=True)
     for expected, number in enumerate(parts, 1):
         if number != expected:
             raise DamagedError(
