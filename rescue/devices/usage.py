@@ -64,15 +64,19 @@ def _above(kernel: Kernel, node: Node) -> Iterator[Node]:
     yield from _loops_on(kernel, f"/dev/{node.name}", node.start, node.end)
 
 
-def nodes(kernel: Kernel, disk: Disk) -> list[Node]:
-    """The disk's own device (none for a file) and every device that stands on it, directly or not."""
+def nodes(kernel: Kernel, disk: Disk, *, every_place: bool = False) -> list[Node]:
+    """The disk's own device (none for a file) and every device that stands on it, directly or not.
+
+    One that stands on several parts of the disk (an array, a volume group) is listed once, or with ``every_place`` for each.
+    """
     name = kernel_name(disk)
     found = [Node(name, 0, disk.size, "")] if name else list(_loops_on(kernel, disk.path, 0, disk.size))
-    seen = {node.name for node in found}
+    seen = {(node.name, node.start if every_place else 0) for node in found}
     for node in found:  # grows while it is walked
         for above in _above(kernel, node):
-            if above.name not in seen:
-                seen.add(above.name)
+            place = above.name, above.start if every_place else 0
+            if place not in seen:
+                seen.add(place)
                 found.append(above)
     return found
 
@@ -88,7 +92,7 @@ def mounts_of(disk: Disk, kernel: Kernel | None = None) -> tuple[Mounted, ...]:
     mounts = kernel.mounts()
     btrfs = kernel.btrfs_members()
     found = set()
-    for node in nodes(kernel, disk):
+    for node in nodes(kernel, disk, every_place=True):
         for mount in mounts:
             if is_mount_of(kernel, mount, node.name):
                 found.add((node.start, node.end, mount.point))

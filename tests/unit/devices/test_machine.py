@@ -126,6 +126,15 @@ def test_what_is_mounted_through_holders_is_in_its_partition(laptop: Machine) ->
     assert mounts_of(named(laptop, "nvme0n1"), laptop.kernel) == (Mounted(start, start + 999162511 * 512, "/mnt/root"),)
 
 
+def test_what_stands_on_two_partitions_is_mounted_from_both(laptop: Machine) -> None:
+    """An array of two partitions, a volume group over two: either may change. As a reason against writing it is told once."""
+    laptop.write("sys/class/block/nvme0n1p1/holders/dm-0", "")
+    found = mounts_of(named(laptop, "nvme0n1"), laptop.kernel)
+    assert [(mount.start // 512, mount.point) for mount in found] == [(2048, "/mnt/root"), (1050624, "/mnt/root")]
+    told = reasons(laptop, named(laptop, "nvme0n1"))
+    assert len(told) == len(set(told))
+
+
 def test_members_of_arrays_and_devices_behind_loops(laptop: Machine) -> None:
     assert reasons(laptop, named(laptop, "sde")) == ["part of the RAID array /dev/md127"]
     assert reasons(laptop, named(laptop, "sdf")) == ["mounted at /mnt/part", "attached to /dev/loop2"]
