@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -71,6 +72,19 @@ class SectorFit:
 
     how: Literal["copy", "refill", "patch", "refuse"]
     because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FitFacts:
+    """What the content of the volumes allows, by partition.
+
+    ``minimums``: bytes that it can be made as small as; one that is missing keeps its size. ``refillable``: those that can be
+    made anew in a larger partition. ``sectors``: what the target's sectors ask of them; None where they are as the source's.
+    """
+
+    minimums: Mapping[int, int]
+    refillable: frozenset[int] = frozenset()
+    sectors: Mapping[int, SectorFit] | None = None
 
 
 NO_WISHES: Final = FitWishes()

@@ -20,10 +20,11 @@ from rescue.images.chain import Chain
 from rescue.images.nbd.session import Blocks
 from rescue.images.view import ImageView
 from rescue.model.disk import Disk
-from rescue.model.fit import SectorFit
+from rescue.model.fit import FitFacts, SectorFit
 from rescue.model.source import SliceSource, Source
 from rescue.model.survey import DiskSurvey
 from rescue.model.volume import Volume
+from rescue.planning.writable import target_sectors
 from rescue.system.blockfile import FileSource
 from rescue.system.run import have, run
 
@@ -46,6 +47,22 @@ def checked_overlay(folder: str, target: Disk, kernel: Kernel, source: Disk | No
         if disk is not None and disk.path in below:
             raise RefusedError(f"{folder} is on {disk.title}, {what}.", "Name a folder on another disk.")
     return path
+
+
+def image_facts(chain: Chain, target: Disk) -> FitFacts:
+    """What the volumes of an image allow on a target. Raises RescueError."""
+    own = chain.layout.sector_size
+    sector_size = target_sectors(target, own, 0)
+    sectors = image_sectors(chain, sector_size) if sector_size != own else None
+    return FitFacts(image_minimums(chain), image_refillable(chain), sectors)
+
+
+def disk_facts(disk: DiskSurvey, target: Disk) -> FitFacts:
+    """The same of a disk, which is only read."""
+    own = disk.layout.sector_size
+    sector_size = target_sectors(target, own, 0)
+    sectors = disk_sectors(disk, sector_size) if sector_size != own else None
+    return FitFacts(disk_minimums(disk), disk_refillable(disk), sectors)
 
 
 def image_minimums(chain: Chain, folder: Path = MEMORY) -> dict[int, int]:

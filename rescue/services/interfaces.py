@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Literal, Protocol, Self
 
 from rescue.filesystems.files.tree import Entry
 from rescue.images.secrets import Secrets
+from rescue.model.fit import FitFacts
 from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken, Event, Finished
@@ -146,10 +147,10 @@ class Machine(Protocol):
         """Raises RefusedError: they are one disk, protected, too small by N bytes, sector size differs."""
         ...
 
-    def minimums(self, source: ImageSummary | DiskSurvey) -> Mapping[int, int]:
-        """How small the volumes of an image or a disk can be made: bytes by partition; one that is missing keeps its size.
+    def fit_facts(self, source: ImageSummary | DiskSurvey, target: DiskSurvey) -> FitFacts:
+        """What the volumes of an image or a disk allow when they are fitted to the target.
 
-        Their own programs are asked, over a throw-away overlay. Raises RescueError.
+        Their own programs are asked how small they can be made, over a throw-away overlay. Raises RescueError.
         """
         ...
 

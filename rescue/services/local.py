@@ -7,7 +7,7 @@ import datetime
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from rescue.jobs.job import list_jobs
 from rescue.jobs.spawn import Standby
 from rescue.jobs.start import start
 from rescue.model.disk import Disk, Fingerprint
+from rescue.model.fit import FitFacts
 from rescue.model.layout import Layout
 from rescue.model.lost import Lost
 from rescue.model.plan import Plan
@@ -216,14 +217,14 @@ class LocalMachine:
         wanted = FitSource("", disk_words(disk), disk, layout, source.volumes, source.used_bytes)
         return plan_fit(wanted, protected, choice)
 
-    def minimums(self, source: ImageSummary | DiskSurvey) -> Mapping[int, int]:
+    def fit_facts(self, source: ImageSummary | DiskSurvey, target: DiskSurvey) -> FitFacts:
         """See Machine."""
-        from rescue.services.fitting import disk_minimums, image_minimums
+        from rescue.services.fitting import disk_facts, image_facts
 
         if isinstance(source, DiskSurvey):
-            return disk_minimums(source)
+            return disk_facts(source, target.disk)
         with open_chain(local_path(source.path), self._secrets) as chain:
-            return image_minimums(chain)
+            return image_facts(chain, target.disk)
 
     def _with_damage(self, image: ImageSummary, *, salvage: bool) -> ImageSummary:
         """The same, with what its gaps cost."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from rescue.errors import RescueError
-from rescue.model.fit import NO_WISHES, FitMode, Fitted, FitWish, FitWishes, Placement
+from rescue.errors import RefusedError, RescueError
+from rescue.model.fit import NO_WISHES, FitFacts, FitMode, Fitted, FitWish, FitWishes, Placement
 from rescue.model.layout import Partition
 from rescue.model.volume import Volume
 from rescue.planning.fitting import GROWABLE, REFILLED, FitChoice, FitSource, fit_source
@@ -25,7 +24,7 @@ _BYTES: Final = re.compile(r"\b(\d{5,}) bytes")
 class FitState:
     """The wishes for the target of ``size`` bytes with sectors of ``sector_size``.
 
-    ``minimums`` are bytes by partition; None: not known yet.
+    ``facts`` are what the content allows; None: not known yet.
     """
 
     source: FitSource
@@ -34,15 +33,27 @@ class FitState:
     kind: Literal["restore", "clone"]
     mode: FitMode = "auto"
     wishes: FitWishes = NO_WISHES
-    minimums: Mapping[int, int] | None = field(default=None, hash=False)
+    facts: FitFacts | None = None
 
     def result(self) -> Fitted | RescueError:
         """The layout that comes of it, or why there is none."""
-        choice = FitChoice(self.kind, self.mode, self.minimums or {}, wishes=self.wishes)
+        facts = self._known
+        choice = FitChoice(
+            self.kind, self.mode, facts.minimums, wishes=self.wishes, sectors=facts.sectors, refillable=facts.refillable
+        )
         try:
-            return fit_source(self.source, self.size, choice, self.sector_size)
+            found = fit_source(self.source, self.size, choice, self.sector_size)
         except RescueError as error:
             return error
+        for place in found.placements:
+            asked = (facts.sectors or {}).get(place.number)
+            if asked is not None and asked.how == "refuse":
+                return RefusedError(f"{self.described(place.number)}: {asked.because}", "Leave it out, or choose another disk.")
+        return found
+
+    @property
+    def _known(self) -> FitFacts:
+        return self.facts or FitFacts({})
 
     @property
     def partitions(self) -> tuple[Partition, ...]:
@@ -68,12 +79,14 @@ class FitState:
         volume, size = self.volume(number), self.partition(number).size
         if volume is None or volume.whole_because:
             return size
-        return min((self.minimums or {}).get(number, size), size)
+        return min(self._known.minimums.get(number, size), size)
 
     def can_grow(self, number: int) -> bool:
         """Whether what a partition holds can fill a larger one."""
         volume = self.volume(number)
-        return volume is not None and not volume.whole_because and volume.identity.type in GROWABLE
+        if volume is None or volume.whole_because:
+            return False
+        return volume.identity.type in GROWABLE or number in self._known.refillable
 
     def placed(self, number: int, result: Fitted | RescueError) -> Placement | None:
         """Where a partition goes; None when it is left out, or nothing fits."""
@@ -84,7 +97,7 @@ class FitState:
     def changes(self, result: Fitted | RescueError) -> bool:
         """Whether anything is to be another than on the source, which is not larger than the target."""
         before = self.source.layout
-        if isinstance(result, RescueError) or self.size < self.source.disk.size:
+        if isinstance(result, RescueError) or self.size < self.source.disk.size or self.wishes.new_ids:
             return True
         if (result.layout.sector_size, result.layout.label) != (before.sector_size, before.label):
             return True
@@ -95,7 +108,8 @@ class FitState:
 
     def with_mode(self, mode: FitMode) -> FitState:
         """Another way; what was asked of single partitions is forgotten where all are to stay as they are."""
-        return replace(self, mode=mode, wishes=NO_WISHES if mode == "same" else self.wishes)
+        kept = replace(NO_WISHES, new_ids=self.wishes.new_ids)
+        return replace(self, mode=mode, wishes=kept if mode == "same" else self.wishes)
 
     def with_wish(self, number: int, wish: FitWish | None) -> FitState:
         """Ask something else for a partition, or nothing."""
@@ -114,6 +128,10 @@ class FitState:
         other: Literal["gpt", "dos"] = "dos" if self.source.layout.label == "gpt" else "gpt"
         mode = "keep" if self.mode == "same" else self.mode
         return replace(self, mode=mode, wishes=replace(self.wishes, table="" if self.wishes.table else other))
+
+    def with_new_ids(self, new_ids: bool) -> FitState:
+        """Identifiers of its own for the target, or those of the source."""
+        return replace(self, wishes=replace(self.wishes, new_ids=new_ids))
 
     def toggled(self, number: int, kind: Literal["keep", "leave-out", "min", "max"]) -> FitState:
         """Ask for it, or take it back where it was asked for."""

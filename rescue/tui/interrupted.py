@@ -30,7 +30,7 @@ def image_of(plan: Plan) -> str:
 def fit_of(plan: Plan) -> tuple[FitMode | None, FitWishes]:
     """How a restore or clone was to be fitted, as its command tells."""
     mode: FitMode | None = None
-    wishes = NO_WISHES
+    wishes = replace(NO_WISHES, new_ids="--new-ids" in plan.command)
     for option, value in pairwise(plan.command):
         match option:
             case "--fit":

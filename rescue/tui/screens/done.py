@@ -13,6 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from rescue.model.edit import EraseExtents
+from rescue.model.fitting import FitIds
 from rescue.model.plan import Plan
 from rescue.planning.words import plain
 from rescue.tui.describe import JOB_NAMES, fact_words, job_words
@@ -58,6 +59,8 @@ def fact_lines(facts: Mapping[str, str | int | float | bool | list[str]], mark: 
 
 def next_words(plan: Plan) -> str:
     """What a person does after a job of this plan."""
+    if plan.kind == "clone" and any(isinstance(step, FitIds) for step in plan.steps):
+        return "Both disks can stay in this computer: each has identifiers of its own."
     if plan.kind != "wipe":
         return _NEXT.get(plan.kind, "")
     kept = any(isinstance(step, EraseExtents) and len(step.extents) > 1 for step in plan.steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import ClassVar, Final
 
@@ -14,7 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from rescue.errors import RescueError
-from rescue.model.fit import NO_WISHES, FitMode, Fitted, FitWish
+from rescue.model.fit import NO_WISHES, FitFacts, FitMode, Fitted, FitWish
 from rescue.model.volume import Volume
 from rescue.planning.fitting import FitSource, fit_source_of
 from rescue.planning.words import disk_words, plain
@@ -37,6 +37,7 @@ from rescue.units import human_size, parse_size
 
 _MODES: Final[tuple[FitMode, ...]] = ("auto", "keep", "same")
 _MODE_NAMES: Final = ("Automatically, sharing the room", "Keep sizes where it can be", "All exactly as it was")
+_IDS: Final = ("the same", "its own")
 _NUMBERS: Final = 13  # cells of a size
 
 
@@ -98,6 +99,7 @@ class FitScreen(RescueScreen):
         "In the list: ← and → make a partition smaller or larger, S takes a size that you type, P pins it to its size, X leaves "
         "it out, N makes it as small as what it holds allows, M gives it all the room that the others leave, A lets the program "
         "decide again, [ and ] change the order. Enter shows these as a list. T makes an MBR of a GPT, or a GPT of an MBR.\n\n"
+        "Identifiers: with its own, both disks can stay in one computer; files that name them, as fstab, follow.\n\n"
         "“At least” is what the content needs. What cannot be made smaller or larger keeps its size. File systems are made "
         "smaller on their way: the image or the old disk is not changed."
     )
@@ -127,7 +129,14 @@ class FitScreen(RescueScreen):
         """The way, two maps, the answer, the partitions, a button."""
         how = Static(Content.styled("How", PLAIN), classes="label")
         yield Static("")
-        yield Horizontal(how, Toggle(_MODE_NAMES, _MODES.index(self._state.mode), name="mode"), classes="field", id="row-mode")
+        yield Horizontal(
+            how,
+            Toggle(_MODE_NAMES, _MODES.index(self._state.mode), name="mode"),
+            Static(Content.styled("Identifiers", PLAIN), id="ids-label"),
+            Toggle(_IDS, int(self._state.wishes.new_ids), name="ids"),
+            classes="field",
+            id="row-mode",
+        )
         yield Static("", id="maps", classes="note")
         yield Lines(name="answer")
         yield Static("", id="columns", classes="note")
@@ -140,8 +149,9 @@ class FitScreen(RescueScreen):
         self._draw()
         machine = self._flow.machine or self.rescue.machine
         source = self._flow.source if self._flow.kind == "clone" else self._flow.image
-        if source is not None:
-            self.in_thread(lambda: machine.minimums(source), self._measured)
+        target = self._flow.target
+        if source is not None and target is not None:
+            self.in_thread(lambda: machine.fit_facts(source, target), self._measured)
 
     def on_resize(self) -> None:
         """The maps are as wide as the screen."""
@@ -150,7 +160,7 @@ class FitScreen(RescueScreen):
     def failed(self, error: RescueError) -> None:
         """How small the file systems can get is not known: they keep their sizes."""
         self._asking = False
-        self._set(replace(self._state, minimums={}))
+        self._set(replace(self._state, facts=FitFacts({})))
         self.rescue.push_screen(
             Notice(
                 "It is not known how small the file systems can be made",
@@ -159,9 +169,9 @@ class FitScreen(RescueScreen):
             )
         )
 
-    def _measured(self, minimums: Mapping[int, int]) -> None:
+    def _measured(self, facts: FitFacts) -> None:
         self._asking = False
-        self._set(replace(self._state, minimums=minimums))
+        self._set(replace(self._state, facts=facts))
 
     def _set(self, state: FitState) -> None:
         self._state = state
@@ -249,9 +259,13 @@ class FitScreen(RescueScreen):
     def _turned(self, event: Toggle.Turned) -> None:
         self._set(self._state.with_mode(_MODES[event.index]))
 
+    @on(Toggle.Turned, "#ids")
+    def _ids_turned(self, event: Toggle.Turned) -> None:
+        self._set(self._state.with_new_ids(event.index == 1))
+
     def _change(self, state: FitState) -> None:
         self._set(state)
-        self.query_one(Toggle).index = _MODES.index(state.mode)
+        self.query_one("#mode", Toggle).index = _MODES.index(state.mode)
 
     def action_step(self, direction: int) -> None:
         """Smaller, larger."""

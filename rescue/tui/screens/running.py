@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
 from rescue.model.edit import EraseExtents, FormatVolume, MoveVolume, PutTableBack, ResizeVolume, SanitizeDisk, SetTable
-from rescue.model.fitting import FitDisk, FitReadBack, FitTable, FitVolumes
+from rescue.model.fitting import FitDisk, FitIds, FitReadBack, FitTable, FitVolumes
 from rescue.model.plan import (
     CaptureDisk,
     DeployImage,
@@ -36,6 +36,11 @@ from rescue.tui.widgets.graph import RateGraph, bar
 from rescue.tui.widgets.lines import Line, Lines
 from rescue.units import human_duration, human_rate
 
+_NO_TABLE: Final = (
+    "What was on the target disk is gone as soon as writing began, and what was written so far cannot be used: the disk is left "
+    "without a partition table. It can be gone on with; what is written so far is used."
+)
+
 
 def consequence(plan: Plan, index: int) -> str:
     """What stopping a job in the step with this index leaves behind."""
@@ -53,11 +58,10 @@ def consequence(plan: Plan, index: int) -> str:
                 "What was on the target disk is gone, and what was restored so far cannot be used: the disk is left without a "
                 "partition table. The restore can be gone on with; what is written so far is used."
             )
-        case FitDisk() | FitTable():
-            return (
-                "What was on the target disk is gone as soon as writing began, and what was written so far cannot be used: the "
-                "disk is left without a partition table. It can be gone on with; what is written so far is used."
-            )
+        case FitDisk() | FitTable() | FitIds():
+            return _NO_TABLE
+        case FitVolumes() | FitReadBack() if any(isinstance(later, FitIds) for later in plan.steps):
+            return _NO_TABLE  # it comes last then
         case FitVolumes():
             return "The disk is written completely, but not all its file systems fill their partitions."
         case ReadBack() | CloneReadBack() | FitReadBack():

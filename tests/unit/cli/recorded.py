@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from rescue.errors import UsageError
 from rescue.filesystems.files.tree import Entry, Kind
 from rescue.images.secrets import Secrets
 from rescue.model.disk import Protection
+from rescue.model.fit import FitFacts
 from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken, Event, Finished
@@ -132,7 +133,7 @@ class RecordedMachine:
         """See Machine."""
         return plan_clone(source, target, request)
 
-    def minimums(self, source: ImageSummary | DiskSurvey) -> Mapping[int, int]:
+    def fit_facts(self, source: ImageSummary | DiskSurvey, target: DiskSurvey) -> FitFacts:
         """Not used here."""
         raise AssertionError(source)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from rescue.errors import CredentialError, RefusedError, RescueError, UsageError
 from rescue.images.secrets import NO_SECRETS, Secrets, recovery_bytes
 from rescue.model.clone import CloneReadBack, CloneTable
 from rescue.model.edit import ProveErased, PutTableBack, SaveTables, SetTable
+from rescue.model.fit import FitFacts, SectorFit
 from rescue.model.fitting import FitReadBack, FitTable, FitVolumes
 from rescue.model.lost import Lost
 from rescue.model.plan import (
@@ -331,11 +332,13 @@ class RecordedMachine:
             raise self.refuse
         return recorded_clone(source, target, request)
 
-    def minimums(self, source: ImageSummary | DiskSurvey) -> Mapping[int, int]:
+    def fit_facts(self, source: ImageSummary | DiskSurvey, target: DiskSurvey) -> FitFacts:
         """See Machine."""
         if self.refuse_minimums is not None:
             raise self.refuse_minimums
-        return minimums_of(source)
+        own, sectors = source.layout.sector_size if source.layout else 512, target.disk.logical_sector_size
+        asked = {v.partition: SectorFit("copy") for v in source.volumes} if sectors != own else None
+        return FitFacts(minimums_of(source), sectors=asked)
 
     def plan_verify(self, image: str, against: DiskSurvey | None = None, *, mount: bool = False) -> Plan:
         """See Machine."""

@@ -12,10 +12,11 @@ from rescue.errors import RefusedError
 from rescue.model.clone import CloneDisk
 from rescue.model.disk import Protection
 from rescue.model.edit import EraseExtents, FormatVolume, PutTableBack, ResizeVolume, SanitizeDisk, SetTable
-from rescue.model.fitting import FitDisk
+from rescue.model.fitting import FitDisk, FitIds
 from rescue.model.plan import DeployImage, Plan
 from rescue.model.progress import Finished
 from rescue.planning.partition_plan import PartitionRequest
+from rescue.tui.interrupted import fit_of
 from rescue.tui.widgets.button import PushButton
 from rescue.tui.widgets.choices import Choices
 from rescue.tui.widgets.toggle import Toggle
@@ -169,6 +170,22 @@ async def test_all_exactly_as_it_was_is_the_plain_clone(machine: RecordedMachine
         await person.press("enter")
         await confirm(person, "7x1l")
         assert any(isinstance(step, CloneDisk) for step in planned(machine).steps)
+
+
+async def test_identifiers_of_its_own_reach_the_job(machine: RecordedMachine, clock: Clock) -> None:
+    async with at(machine, clock) as person:
+        await fit_larger(person, machine)
+        person.app.screen.query_one("#ids", Toggle).focus()
+        await person.press("right")
+        person.app.screen.query_one("#next").focus()
+        await person.press("enter")
+        await confirm(person, "7x1l")
+        plan = planned(machine)
+        assert "--new-ids" in plan.command
+        assert any(isinstance(step, FitIds) for step in plan.steps)
+        assert fit_of(plan)[1].new_ids
+        await person.wait(3000, step=100)
+        assert "Both disks can stay" in person.screen()
 
 
 async def test_what_does_not_fit_says_by_how_much_and_goes_no_further(machine: RecordedMachine, clock: Clock) -> None:

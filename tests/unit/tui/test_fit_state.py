@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rescue.errors import RescueError
-from rescue.model.fit import DoesNotFitError, Fitted, FitWish
+from rescue.model.fit import DoesNotFitError, FitFacts, Fitted, FitWish, SectorFit
 from rescue.planning.fitting import FitSource
 from rescue.tui.fit_state import FitState, answer, proposed_mode
 from rescue.units import GIB, MIB
@@ -24,7 +24,7 @@ _KEYS = ("left", "right", "keep", "leave-out", "min", "max", "auto", "earlier", 
 def state_of(survey: object = WINDOWS, size: int = BLANK.size) -> FitState:
     found = WINDOWS if survey is WINDOWS else DEBIAN
     source = FitSource("", "it", found.disk, found.layout, found.volumes, found.used_bytes)
-    return FitState(source, size, 512, "clone", minimums=minimums_of(found))
+    return FitState(source, size, 512, "clone", facts=FitFacts(minimums_of(found)))
 
 
 def after(state: FitState, number: int) -> int:
@@ -145,8 +145,29 @@ def test_another_table_and_other_sectors_are_said() -> None:
     assert sectors.changes(sectors.result())
 
 
+def test_what_the_sectors_forbid_is_said_until_it_is_left_out() -> None:
+    sectors = {1: SectorFit("copy"), 6: SectorFit("refuse", "Its inside is not known.")}
+    state = replace(state_of(DEBIAN), sector_size=4096, facts=FitFacts({}, sectors=sectors))
+    fits, words = answer(state, state.result())
+    assert not fits
+    assert "Its inside is not known." in words
+    assert isinstance(state.toggled(6, "leave-out").result(), Fitted)
+
+
+def test_what_can_be_made_anew_can_grow() -> None:
+    state = state_of()
+    assert state.stepped(1, 1) == state
+    assert replace(state, facts=FitFacts({}, frozenset({1}))).stepped(1, 1) != state
+
+
+def test_identifiers_of_its_own_outlive_another_way() -> None:
+    state = state_of(size=WINDOWS.disk.size).with_new_ids(True)
+    assert state.changes(state.result())
+    assert state.with_mode("same").wishes.new_ids
+
+
 def test_without_minimums_everything_keeps_its_size() -> None:
-    state = replace(state_of(size=400 * GIB), minimums=None)
+    state = replace(state_of(size=400 * GIB), facts=None)
     result = state.result()
     assert isinstance(result, DoesNotFitError)
     assert state.least(3) == WINDOWS.layout.partitions[2].size
