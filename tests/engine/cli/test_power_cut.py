@@ -7,16 +7,18 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from rescue.jobs.job import FolderJob
+from rescue.jobs.job import FolderJob, list_jobs
 from rescue.system.run import run
-from rescue.units import MIB
+from rescue.units import GIB, MIB
 from tests.engine.cli.command import Rescue, content, digest
 from tests.engine.cli.conftest import DATA_SIZE, DISK_SIZE, WIDE_USED
 from tests.engine.cli.power import VolatileDisk, mounted_volatile
+from tests.engine.devices.loops import sparse
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(5400)]
 
@@ -106,3 +108,140 @@ def test_a_restore(rescue: Rescue, image: Path, tmp_path: Path, times: int) -> N
         rescue.ok("restore", image, device, "--yes")
         run(["blockdev", "--flushbufs", device])
     assert digest(disk.backing) == expected
+
+
+def _power_is_cut(
+    rescue: Rescue, disk: VolatileDisk, point: Path, arguments: tuple[str | Path, ...], moment: Callable[[], FolderJob]
+) -> bool:
+    """Run a command in a store on the disk and cut the power at a moment; whether it had not ended by then."""
+    with disk.powered() as device, mounted_volatile(device, point):
+        command = rescue.start(*arguments)
+        job = moment()
+        running = job.alive()
+        _kill(command, job, rescue.pid(job))
+        disk.cut()
+        assert "Traceback" not in command.communicate()[1]
+        _forget(rescue)
+    return running
+
+
+def _forget(rescue: Rescue) -> None:
+    """The command ends with its job's verdict; the job's process, a moment later."""
+    deadline = time.monotonic() + 60
+    while any(job.alive() for job in list_jobs(rescue.jobs)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    rescue.forget()
+
+
+def _store_on(disk: VolatileDisk, files: Path, point: Path) -> None:
+    """An ext4 on the disk with these files, all on the medium."""
+    run(["mkfs.ext4", "-q", "-F", str(disk.backing)])
+    with disk.powered() as device, mounted_volatile(device, point) as store:
+        run(["cp", "-a", f"{files}/.", str(store)])
+        run(["sync", "-f", str(store)])
+        run(["umount", str(point)])
+
+
+@pytest.mark.parametrize("times", _TIMES)
+def test_a_consolidation(rescue: Rescue, wide_disk: Path, wide_image: Path, tmp_path: Path, times: int) -> None:
+    """The chain stays as it is; what has its name is whole; the same command goes on, and what it makes is the same disk."""
+    chance = random.Random(times)
+    files = tmp_path / "files"
+    files.mkdir()
+    run(["cp", "--reflink=auto", str(wide_image), str(files)])
+    changed = tmp_path / "changed.raw"
+    run(["cp", "--reflink=auto", "--sparse=always", str(wide_disk), str(changed)])
+    new = tmp_path / "new"
+    new.write_bytes(os.urandom(3 * MIB))
+    run(["debugfs", "-w", "-f", "/dev/stdin", f"{changed}?offset={MIB}"], stdin=f"rm file-1\nwrite {new} new\n".encode())
+    rescue.ok("backup", changed, files, "--name", "two", "--no-verify")
+    _forget(rescue)
+    before = {path.name: digest(path) for path in files.iterdir()}
+    target = sparse(tmp_path / "target.raw", 6 * GIB)
+    rescue.ok("restore", files / "two.rimg", target, "--yes", "--no-verify")
+    _forget(rescue)
+    expected = digest(target)
+    disk, point = VolatileDisk(tmp_path / "power", 1000 * MIB), tmp_path / "store"
+    _store_on(disk, files, point)
+    command = ("consolidate", point / "two.rimg", point, "--name", "whole")
+    cut = lost = whole = 0
+    for _ in range(times):
+        cut += _power_is_cut(rescue, disk, point, command, lambda: rescue.wait_until(chance.randrange(WIDE_USED)))
+        lost += disk.lose(chance)[1]
+        run(["e2fsck", "-p", str(disk.backing)], ok=(0, 1))
+        with disk.powered() as device, mounted_volatile(device, point):
+            assert {name: digest(point / name) for name in before} == before
+            rescue.ok("list", point)
+            for image in point.glob("whole.img.zst"):  # it had ended, or was being checked
+                assert content(image) == expected
+                whole += 1
+                for file in point.glob("whole.*"):
+                    file.unlink()
+            run(["sync", "-f", str(point)])
+        disk.lose(chance)
+    assert cut
+    assert lost
+    with disk.powered() as device, mounted_volatile(device, point):
+        for file in point.glob("whole.img.zst"):
+            file.unlink()
+        rescue.ok(*command)
+        assert content(point / "whole.img.zst") == expected
+        assert not list(point.glob("*.partial"))
+
+
+@pytest.mark.parametrize("times", _TIMES)
+def test_a_prune(rescue: Rescue, tmp_path: Path, times: int) -> None:
+    """Each image is whole or gone, none that another needs has gone, and the same command ends with what was to stay."""
+    chance = random.Random(times)
+    source, files = sparse(tmp_path / "source.raw", 24 * MIB), tmp_path / "files"
+    files.mkdir()
+    run(["mkfs.ext4", "-q", "-F", str(source)])
+    for day in range(5):
+        new = tmp_path / f"new-{day}"
+        new.write_bytes(random.Random(day).randbytes(700_000))
+        run(["debugfs", "-w", "-f", "/dev/stdin", str(source)], stdin=f"write {new} new-{day}\n".encode())
+        kind = "full" if day in (0, 3) else "incremental"
+        rescue.ok(
+            "backup", source, files, "--name", f"d{day}", "--kind", kind, "--no-verify", *(["--split", "1M"] if day == 1 else [])
+        )
+        _forget(rescue)
+        time.sleep(1)  # images know when they were made to the second
+    prune = ("prune", tmp_path / "store", "--keep-last", "1", "--yes")
+    disk, point = VolatileDisk(tmp_path / "power", 64 * MIB), tmp_path / "store"
+    cut = lost = gone = 0
+
+    def amid_removals() -> FolderJob:
+        """When some number of files have gone, and a moment later."""
+        job = rescue.job()
+        rescue.pid(job)
+        enough = len(os.listdir(point)) - chance.randrange(5)
+        deadline = time.monotonic() + 60
+        while len(os.listdir(point)) > enough and job.alive() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.05))
+        return job
+
+    for _ in range(times):
+        _store_on(disk, files, point)
+        for _ in range(2):
+            cut += _power_is_cut(rescue, disk, point, prune, amid_removals)
+            lost += disk.lose(chance)[1]
+            run(["e2fsck", "-p", str(disk.backing)], ok=(0, 1))
+            with disk.powered() as device, mounted_volatile(device, point):
+                checked = rescue.ok("verify", point)
+                _forget(rescue)
+                left = checked.out.count(": whole\n")
+                gone += 5 - left
+            disk.lose(chance)
+            if left == 2:
+                break  # nothing is left to do
+        with disk.powered() as device, mounted_volatile(device, point):
+            rescue.ok(*prune)
+            _forget(rescue)
+            assert {path.name.split(".")[0] for path in point.glob("d*")} == {"d3", "d4"}
+            rescue.ok("verify", point)
+            _forget(rescue)
+    assert cut
+    assert gone
+    assert lost or times < 20
