@@ -82,8 +82,8 @@ def _require_reach(made: Converted) -> None:
         ) from error
 
 
-def label_warnings(before: Layout, label: LabelKind) -> list[str]:
-    """What a table of the other kind costs: sentences for people."""
+def label_warnings(before: Layout, label: LabelKind, *, follows: bool = False) -> list[str]:
+    """What a table of the other kind costs: sentences for people. ``follows``: what names its partitions is changed too."""
     where = (
         "Its boot loader for BIOS computers lies where the GPT is written."
         if label == "gpt"
@@ -93,6 +93,6 @@ def label_warnings(before: Layout, label: LabelKind) -> list[str]:
         f"This disk will not start by itself until its boot loader is installed anew. {where} Only a computer with UEFI that"
         " finds an EFI system partition may still start from it."
     ]
-    if any(p.uuid for p in before.data_partitions):
+    if not follows and any(p.uuid for p in before.data_partitions):
         said.append("The identifiers of the disk and of its partitions change (PARTUUID); those of file systems stay (UUID).")
     return said

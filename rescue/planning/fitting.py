@@ -166,7 +166,7 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
     if fitted.layout.label != source.layout.label:
         was, becomes = KINDS[source.layout.label], KINDS[fitted.layout.label]
         sentences.insert(2, f"Make its partition table {becomes}; it was {was}.")
-        warnings += label_warnings(source.layout, fitted.layout.label)
+        warnings += label_warnings(source.layout, fitted.layout.label, follows=own is not None)
     if other_sectors:
         old_size = source.layout.sector_size
         sentences.insert(2, f"Write its partition table anew, for sectors of {sector_size} bytes; it was for {old_size}.")

@@ -88,6 +88,17 @@ def test_an_mbr_has_one_number_for_all() -> None:
     assert ("0badcafe", data.layout.id) in _step(plan).references
 
 
+def test_a_table_of_the_other_kind_has_names_of_its_own_and_they_are_followed() -> None:
+    volumes = tuple(Volume(p.number, p.start, p.end, i, MIB) for p, i in zip(PC.partitions, _KINDS, strict=True))
+    source = FitSource("", "it", replace(BLANK_SURVEY.disk, path="/dev/sdx", size=PC.size), PC, volumes, MIB)
+    wishes = FitWishes(table="dos", new_ids=True)
+    plan = plan_fit(source, sized(BLANK_SURVEY, PC.size), FitChoice("clone", "keep", {}, wishes=wishes, new_id=counting()))
+    (data,) = (step for step in plan.steps if isinstance(step, FitDisk))
+    assert (PC.partitions[1].uuid.lower(), f"{data.layout.id}-02") in _step(plan).references
+    assert not any("PARTUUID" in warning for warning in plan.warnings)
+    assert any("will not start by itself" in warning for warning in plan.warnings)
+
+
 def test_a_disk_without_a_table_is_refused() -> None:
     whole = Layout(20 * GIB, 512, "none", usable_end=20 * GIB)
     source = FitSource("", "it", BLANK_SURVEY.disk, whole, (Volume(0, 0, 20 * GIB, _KINDS[1], MIB),), MIB)
