@@ -69,7 +69,7 @@ def logical_volumes(group: Group, members: Mapping[str, Placed]) -> Volumes:
     mapped: set[str] = set()
     for volume in group.volumes.values():
         source: Placed | None = None
-        why = _NEEDED if volume.name in needed else ""
+        why = _reason(volume) or _NEEDED if volume.name in needed else ""
         if not why:
             try:
                 source, used = _compose(group, volume, members)
@@ -105,7 +105,13 @@ def _compose(group: Group, volume: LogicalVolume, members: Mapping[str, Placed])
     if types == {"raid1"} and len(volume.segments) == 1:
         return _mirrored(group, volume.segments[0], members)
     type_ = sorted(types - {"striped"})[0]
-    raise UnsupportedError(_REASONS.get(type_.partition("+")[0], f"This program cannot look into volumes of LVM's type {type_}."))
+    raise UnsupportedError(_reason(volume) or f"This program cannot look into volumes of LVM's type {type_}.")
+
+
+def _reason(volume: LogicalVolume) -> str:
+    """Why volumes of its type are whole, in words; "" for others."""
+    types = sorted(segment.type.partition("+")[0] for segment in volume.segments)
+    return next((_REASONS[type_] for type_ in types if type_ in _REASONS), "")
 
 
 def _striped(group: Group, segment: Segment, members: Mapping[str, Placed]) -> Placed:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rescue.errors import FormatError, UnsupportedError
@@ -104,6 +104,7 @@ def test_descriptions_that_are_not_complete(changed: dict[str, Any]) -> None:
         _read(_json(luks2(_KEY, total=_SIZE), **changed))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 16 * KIB - 1), st.integers(0, 255))
 def test_any_first_copy_ends_in_an_answer(at: int, value: int) -> None:
     data = luks2(_KEY, total=_SIZE)

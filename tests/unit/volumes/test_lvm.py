@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rescue.errors import FormatError, UnsupportedError
@@ -32,6 +32,7 @@ def _extents(*spans: tuple[int, int]) -> ExtentMap:
     return ExtentMap((START + first * EXTENT, START + end * EXTENT) for first, end in spans)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64))
 def test_checksum(data: bytes) -> None:
     assert checksum(data) == crc(data)
@@ -69,6 +70,7 @@ def test_damage_is_found(at: int) -> None:
         read_physical_volume(BytesSource(data))
 
 
+@settings(deadline=None)
 @given(st.integers(512, 1024), st.integers(0, 255))
 def test_any_label_ends_in_an_answer(at: int, value: int) -> None:
     """Whatever a label says, with a right checksum, no read leaves the volume."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rescue.errors import FormatError, UnsupportedError
@@ -79,6 +79,7 @@ def test_version_090_that_makes_no_sense(changed: dict[str, int]) -> None:
         _read(raid_090(_SIZE, **changed))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 4095), st.integers(0, 255), st.sampled_from([raid_1x(_SIZE, 4096, MIB), raid_090(_SIZE)]))
 def test_any_superblock_ends_in_an_answer(at: int, value: int, made: bytearray) -> None:
     data = bytearray(made)

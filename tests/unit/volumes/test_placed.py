@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rescue.errors import FormatError
@@ -32,6 +32,7 @@ _USED = st.lists(st.tuples(st.integers(0, 6000), st.integers(1, 900)), max_size=
 
 
 @pytest.mark.parametrize("name", _MADE)
+@settings(deadline=None)
 @given(used=_USED)
 def test_what_is_kept_is_what_is_read(name: str, used: list[tuple[int, int]]) -> None:
     """With every other byte of the disk changed, the used ones read the same; and none is kept that is not one of them."""
