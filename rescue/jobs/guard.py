@@ -7,6 +7,7 @@ from rescue.devices.open import resolve
 from rescue.devices.protection import protections
 from rescue.errors import RefusedError, UsageError
 from rescue.model.clone import CloneDisk
+from rescue.model.fitting import FitDisk
 from rescue.model.plan import DeployImage, Plan
 from rescue.system.blockfile import FileSource
 
@@ -41,6 +42,7 @@ def check_target(plan: Plan) -> None:
         check_unchanged(plan.fingerprint, fingerprint(disk, source))
     images = [step.image for step in plan.steps if isinstance(step, DeployImage)]
     images += [step.source.path for step in plan.steps if isinstance(step, CloneDisk)]
+    images += [step.image or step.source.path for step in plan.steps if isinstance(step, FitDisk)]
     found = protections(disk, images)
     if found:
         raise RefusedError(f"{disk.title} is protected: {'; '.join(p.reason for p in found)}.", found[0].hint)
