@@ -6,6 +6,8 @@ segment of a plain full image says of its frames, these say themselves (their si
 
 from __future__ import annotations
 
+import datetime
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,10 +24,13 @@ from rescue.images.crypto import ImageKeys, SealedKind
 from rescue.images.format import (
     HEADER_SIZE,
     MAX_FILES,
+    MAX_FRAME,
     SKIPPABLE_HEAD,
     TAG_MANIFEST,
     TAG_TRAILER,
     TRAILER_SIZE,
+    Header,
+    Kind,
     Row,
     RowKind,
     Trailer,
@@ -104,6 +109,40 @@ class MendedReader(ImageReader):
         self._find_end(why)
         others = len(self.manifest.chain) if self.described else MAX_FILES - 1
         self._limits = [self.source.size] + [UNKNOWN_SIZE] * others
+
+    def _read_header(self) -> Header:
+        try:
+            return super()._read_header()
+        except UnsupportedError:
+            raise
+        except (DamagedError, FormatError):
+            header = self._header_from_end()
+            if header is None:
+                raise
+            told = "Its header is damaged; what it says was found in its description."
+            self.defects += [] if told in self.defects else [told]
+            return header
+
+    def _header_from_end(self) -> Header | None:
+        """What the header must have said, by the manifest of an image that is not encrypted; with the largest frames allowed."""
+        for offset in self._marks(TAG_TRAILER):
+            try:
+                trailer = Trailer.unpack(self._read_skippable(offset, TRAILER_SIZE, TRAILER_SIZE))
+                payload = self._read_skippable(trailer.manifest_offset, trailer.manifest_length, MAX_STORED_MANIFEST)
+                if blake3(payload).digest() != trailer.manifest_hash:
+                    continue
+                manifest = Manifest.read(payload)
+                disk = manifest.disk
+                created = datetime.datetime.fromisoformat(manifest.created).timestamp()
+                header = Header(
+                    trailer.uuid, disk.size, int(created), MAX_FRAME, MAX_FRAME, disk.logical_sector_size,
+                    disk.physical_sector_size, Kind[manifest.kind.upper()], 0,
+                    bytes.fromhex(manifest.chain[0].fingerprint) if manifest.chain else bytes(32),
+                )  # fmt: skip
+                return Header.unpack(header.pack())
+            except (*_BROKEN, KeyError, ValueError, OverflowError, struct.error):
+                continue
+        return None
 
     def segment_table(self, number: int) -> bytes:
         """See ImageReader; of a segment that is damaged what its frames tell. Raises SourceReadError for nothing."""

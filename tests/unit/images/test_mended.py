@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from rescue.engine.salvaged_image import open_salvaged
-from rescue.errors import DamagedError, RescueError, SourceReadError
+from rescue.errors import DamagedError, FormatError, RescueError, SourceReadError
 from rescue.images.chain import Chain
 from rescue.images.format import SKIPPABLE_HEAD, Kind, RowKind
 from rescue.images.reader import ImageReader
@@ -171,19 +172,42 @@ def test_nothing_but_a_header(image: Path, tmp_path: Path) -> None:
         open_salvaged(head)
 
 
+@pytest.mark.parametrize("length", [1, 8, 136])
+def test_the_header_is_damaged(image: Path, disk: SmallDisk, length: int) -> None:
+    content = bytearray(image.read_bytes())
+    for at in range(length):
+        content[(20 if length == 1 else 0) + at] ^= 0xA5
+    image.write_bytes(content)
+    with pytest.raises(RescueError):
+        Chain(image)
+    assert _lost(image, disk.kept) == 0
+    with open_salvaged(image) as chain:
+        assert "Its header is damaged" in " ".join(chain.defects)
+        assert chain.layout.partitions == disk.layout.partitions
+        assert chain.summary().uuid == chain.manifest.uuid
+
+
+def test_another_file_is_no_image(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(random.Random(1).randbytes(MIB))
+    with pytest.raises(FormatError, match="not a disk image"):
+        open_salvaged(other)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_random_damage_gives_no_wrong_byte(image: Path, disk: SmallDisk, seed: int) -> None:
     chance = random.Random(seed)
     size = image.stat().st_size
     content = bytearray(image.read_bytes())
     for _ in range(chance.choice((1, 2, 5, 30))):
-        at = chance.randrange(136, size)
+        at = chance.randrange(size)
         length = min(chance.choice((1, 1, 8, 512, 100_000)), size - at)
         content[at : at + length] = chance.randbytes(length)
     if chance.random() < 0.5:
         del content[chance.randrange(136, size) :]
     image.write_bytes(content)
-    _lost(image, disk.kept)
+    with suppress(FormatError):  # header and end are both gone
+        _lost(image, disk.kept)
 
 
 @pytest.mark.parametrize("gone", [2, 3, "last", "short"])
