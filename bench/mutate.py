@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -141,11 +142,11 @@ def _change_value(chance: random.Random, place: Any) -> None:
             case 0:
                 del place[key]
             case 1 if isinstance(place, list):
-                place.append(inner)
+                place.append(copy.deepcopy(inner))
             case 2 if isinstance(inner, int):
                 place[key] = inner + chance.choice((-4096, -512, -1, 1, 512, 4096))
             case _:
-                place[key] = chance.choice(_VALUES)
+                place[key] = copy.deepcopy(chance.choice(_VALUES))
         return
 
 
