@@ -44,6 +44,7 @@ _FACTS = {
     "written_bytes": "Written",
     "erased_bytes": "Overwritten with zeros",
     "samples": "Samples of its content that are gone",
+    "new_ids": "New identifiers",
     "saved": "The old partition table is kept in",
     "moved_bytes": "Moved",
     "bad_bytes": "Could not be read",
