@@ -23,7 +23,9 @@ _OPERATIONS = """operations, each one argument, done in this order:
   delete N
   resize N size=SIZE|max
   move N start=SIZE
+  copy N [start=SIZE]
   format N fs=FS [label=LABEL]
+  label N LABEL
   name N NAME
   type N TYPE
   flag N FLAG=on|off

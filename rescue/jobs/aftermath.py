@@ -8,8 +8,10 @@ from rescue.errors import RescueError
 from rescue.jobs.edit_words import after_edit, after_wipe
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
 from rescue.model.edit import (
+    CopyVolume,
     EraseExtents,
     FormatVolume,
+    LabelVolume,
     MoveVolume,
     ProveErased,
     PutTableBack,
@@ -107,7 +109,16 @@ def aftermath(plan: Plan, step: Step) -> str:
             return f"{step.target} was written completely, but it is not proved. Run the same command again to be sure."
         case EraseExtents() | ProveErased() | SanitizeDisk():
             return after_wipe(step)
-        case SaveTables() | SetTable() | FormatVolume() | ResizeVolume() | MoveVolume() | PutTableBack():
+        case (
+            SaveTables()
+            | SetTable()
+            | FormatVolume()
+            | LabelVolume()
+            | ResizeVolume()
+            | MoveVolume()
+            | CopyVolume()
+            | PutTableBack()
+        ):
             return after_edit(step)
         case _:
             assert_never(step)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import TypeAlias, assert_never
 
 from rescue.model.edit import (
+    CopyVolume,
     EraseExtents,
     FormatVolume,
+    LabelVolume,
     MoveVolume,
     ProveErased,
     PutTableBack,
@@ -18,7 +20,9 @@ from rescue.model.edit import (
 )
 
 WipeStep: TypeAlias = EraseExtents | ProveErased | SanitizeDisk
-PartitionStep: TypeAlias = SaveTables | SetTable | FormatVolume | ResizeVolume | MoveVolume | PutTableBack
+PartitionStep: TypeAlias = (
+    SaveTables | SetTable | FormatVolume | LabelVolume | ResizeVolume | MoveVolume | CopyVolume | PutTableBack
+)
 
 
 def wiped_words(step: WipeStep, facts: Mapping[str, object]) -> str:
@@ -59,6 +63,10 @@ def edited_words(step: PartitionStep, facts: Mapping[str, object]) -> str:
             return f"The partition table of {step.target} is written and was read back."
         case FormatVolume():
             return f"There is a new {step.filesystem} on {step.target}."
+        case LabelVolume():
+            return f"The {step.identity.type} is called “{step.label}” now." if step.label else "The label is taken away."
+        case CopyVolume():
+            return "The copy was read back from the disk and is right."
         case ResizeVolume():
             said = facts.get("resized")
             return said if isinstance(said, str) else ""
@@ -82,6 +90,10 @@ def after_edit(step: PartitionStep) -> str:
             )
         case FormatVolume():
             return f"The partition of {step.target} that was to be formatted holds nothing that can be used: format it again."
+        case LabelVolume():
+            return f"A file system on {step.target} was being labelled. Look at its label, and check it before it is used."
+        case CopyVolume():
+            return f"The copy is not complete, and no partition of {step.target} holds it. What was to be copied is as it was."
         case ResizeVolume():
             return (
                 f"A file system on {step.target} was being resized. Check it before it is used (rescue verify cannot: use its own"

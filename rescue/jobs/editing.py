@@ -5,14 +5,16 @@ from __future__ import annotations
 import datetime
 from typing import TypeAlias, assert_never
 
+from rescue.engine.copying import copy_volume
 from rescue.engine.editing import format_volume, resize_volume, set_table
+from rescue.engine.labels import set_label
 from rescue.engine.moving import move_volume
 from rescue.engine.table_backup import make_backup, put_back, read_backup, write_backup
 from rescue.errors import RefusedError
 from rescue.jobs.edit_words import PartitionStep
 from rescue.jobs.reporter import Reporter
 from rescue.model.disk import Disk
-from rescue.model.edit import FormatVolume, MoveVolume, PutTableBack, ResizeVolume, SaveTables, SetTable
+from rescue.model.edit import CopyVolume, FormatVolume, LabelVolume, MoveVolume, PutTableBack, ResizeVolume, SaveTables, SetTable
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken
 from rescue.system.blockfile import FileSource
@@ -35,6 +37,11 @@ def perform_edit(step: PartitionStep, plan: Plan, token: CancelToken, reporter: 
         case FormatVolume():
             format_volume(step.target, step.start, step.end, step.sector_size, step.filesystem, step.label)
             return {}
+        case LabelVolume():
+            set_label(step.target, step.start, step.end, step.identity, step.label, token.check)
+            return {}
+        case CopyVolume():
+            return {"copied_bytes": copy_volume(step, token, reporter.progress)}
         case ResizeVolume():
             said = resize_volume(step.target, step.start, step.old_end, step.new_end, step.identity, token.check)
             return {"resized": said}

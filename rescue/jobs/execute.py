@@ -15,8 +15,10 @@ from rescue.jobs.losses import defect_words, incomplete, mended_words, unread_wo
 from rescue.jobs.reporter import Reporter
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
 from rescue.model.edit import (
+    CopyVolume,
     EraseExtents,
     FormatVolume,
+    LabelVolume,
     MoveVolume,
     ProveErased,
     PutTableBack,
@@ -210,7 +212,16 @@ def _done(plan: Plan, facts: Facts) -> str:
                 said.append(f"{what} was read back from the disk and is right.")
             case EraseExtents() | ProveErased() | SanitizeDisk():
                 said.append(wiped_words(step, facts))
-            case SaveTables() | SetTable() | FormatVolume() | ResizeVolume() | MoveVolume() | PutTableBack():
+            case (
+                SaveTables()
+                | SetTable()
+                | FormatVolume()
+                | LabelVolume()
+                | ResizeVolume()
+                | MoveVolume()
+                | CopyVolume()
+                | PutTableBack()
+            ):
                 said.append(edited_words(step, facts))
             case _:
                 assert_never(step)

@@ -20,8 +20,10 @@ from rescue.jobs.guard import check_source, check_target
 from rescue.jobs.reporter import Reporter
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
 from rescue.model.edit import (
+    CopyVolume,
     EraseExtents,
     FormatVolume,
+    LabelVolume,
     MoveVolume,
     ProveErased,
     PutTableBack,
@@ -159,7 +161,16 @@ class EngineSteps:
                 from rescue.jobs.wiping import perform_wipe
 
                 return perform_wipe(step, self._plan, token, reporter)
-            case SaveTables() | SetTable() | FormatVolume() | ResizeVolume() | MoveVolume() | PutTableBack():
+            case (
+                SaveTables()
+                | SetTable()
+                | FormatVolume()
+                | LabelVolume()
+                | ResizeVolume()
+                | MoveVolume()
+                | CopyVolume()
+                | PutTableBack()
+            ):
                 from rescue.jobs.editing import perform_edit
 
                 return perform_edit(step, self._plan, token, reporter)

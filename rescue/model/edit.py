@@ -105,6 +105,33 @@ class MoveVolume(msgspec.Struct, frozen=True, tag="move-volume"):
     queue: tuple[str, ...] = ()
 
 
+class CopyVolume(msgspec.Struct, frozen=True, tag="copy-volume"):
+    """Copy what is in the bytes ``[start, end)`` of the target to those that begin at ``to``, in free space.
+
+    The copy gets the UUID ``new_uuid``, "" where that cannot be done.
+    """
+
+    title: str
+    target: str
+    start: int
+    end: int
+    to: int
+    sector_size: int
+    identity: Identity
+    new_uuid: str = ""
+
+
+class LabelVolume(msgspec.Struct, frozen=True, tag="label-volume"):
+    """Give the file system in the bytes ``[start, end)`` of the target another label."""
+
+    title: str
+    target: str
+    start: int
+    end: int
+    identity: Identity
+    label: str
+
+
 class PutTableBack(msgspec.Struct, frozen=True, tag="put-table-back"):
     """Write the tables that are kept in ``file``."""
 
@@ -114,5 +141,15 @@ class PutTableBack(msgspec.Struct, frozen=True, tag="put-table-back"):
 
 
 EditStep: TypeAlias = (
-    EraseExtents | ProveErased | SanitizeDisk | SaveTables | SetTable | FormatVolume | ResizeVolume | MoveVolume | PutTableBack
+    EraseExtents
+    | ProveErased
+    | SanitizeDisk
+    | SaveTables
+    | SetTable
+    | FormatVolume
+    | LabelVolume
+    | ResizeVolume
+    | MoveVolume
+    | CopyVolume
+    | PutTableBack
 )

@@ -66,6 +66,24 @@ class Format(msgspec.Struct, frozen=True, tag_field="operation", tag="format"):
     label: str = ""
 
 
+class Label(msgspec.Struct, frozen=True, tag_field="operation", tag="label"):
+    """The label of the file system in a partition."""
+
+    number: int
+    label: str
+
+
+class Copy(msgspec.Struct, frozen=True, tag_field="operation", tag="copy"):
+    """A new partition with what another one holds. ``start`` -1: in the largest free stretch.
+
+    ``uuid`` is the new partition's, and what the file system's own new identifier is made of.
+    """
+
+    number: int
+    uuid: str
+    start: int = -1
+
+
 class Name(msgspec.Struct, frozen=True, tag_field="operation", tag="name"):
     """The partition's name in a GPT."""
 
@@ -98,4 +116,4 @@ class Convert(msgspec.Struct, frozen=True, tag_field="operation", tag="convert")
     guids: tuple[str, ...]
 
 
-Operation: TypeAlias = NewTable | Create | Add | Delete | Resize | Move | Format | Name | SetType | Flag | Convert
+Operation: TypeAlias = NewTable | Create | Add | Delete | Resize | Move | Copy | Format | Label | Name | SetType | Flag | Convert

@@ -45,7 +45,7 @@ def renewed(
         kind, uuid = volume.identity.type, volume.identity.uuid
         new = ""
         if kind in RENEWED and uuid and not volume.whole_because:
-            new = _fresh(kind, new_id)
+            new = fresh(kind, new_id)
             references.append((uuid, new))
         elif kind:
             why = f" {volume.whole_because}" if kind in RENEWED and volume.whole_because else ""
@@ -80,7 +80,7 @@ def _partuuid(partition: Partition, layout: Layout) -> str:
     return partition.uuid.lower() or (f"{layout.id}-{partition.number:02x}" if layout.label == "dos" else "")
 
 
-def _fresh(kind: str, new_id: Callable[[], UUID]) -> str:
+def fresh(kind: str, new_id: Callable[[], UUID]) -> str:
     """A new UUID, written as blkid writes those of this file system."""
     new = new_id()
     match kind:

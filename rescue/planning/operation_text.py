@@ -13,11 +13,13 @@ from rescue.model.layout import Layout
 from rescue.model.operation import (
     Add,
     Convert,
+    Copy,
     Create,
     Delete,
     FileSystem,
     Flag,
     Format,
+    Label,
     Move,
     Name,
     NewTable,
@@ -59,7 +61,9 @@ _WORDS: Final = {
     "delete": ("N", ()),
     "resize": ("N", ("size",)),
     "move": ("N", ("start",)),
+    "copy": ("N", ("start",)),
     "format": ("N", ("fs", "label")),
+    "label": ("N LABEL", ()),
     "name": ("N NAME", ()),
     "type": ("N TYPE", ()),
     "flag": ("N FLAG=on|off", ()),
@@ -78,7 +82,7 @@ def parse_operation(text: str, layout: Layout, new_guid: Callable[[], str]) -> O
     word, rest = words[0], words[1:]
     if word == "flag":
         return _flag(text, rest, layout)
-    plain = [part for part in rest if "=" not in part or word in ("name", "type")]
+    plain = [part for part in rest if "=" not in part or word in ("name", "type", "label")]
     named = _named(text, word, [part for part in rest if part not in plain])
     wanted = len(_WORDS[word][0].split())
     if len(plain) != wanted:
@@ -111,6 +115,10 @@ def parse_operation(text: str, layout: Layout, new_guid: Callable[[], str]) -> O
             return Resize(_number(plain[0]), _size(_needed(text, named, "size"), zero="max"))
         case "move":
             return Move(_number(plain[0]), _size(_needed(text, named, "start")))
+        case "copy":
+            return Copy(_number(plain[0]), new_guid(), _size(named["start"]) if "start" in named else -1)
+        case "label":
+            return Label(_number(plain[0]), plain[1])
         case "format":
             return Format(_number(plain[0]), _filesystem(_needed(text, named, "fs")), named.get("label", ""))
         case "name":

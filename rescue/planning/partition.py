@@ -12,10 +12,12 @@ from rescue.model.layout import Layout, Partition
 from rescue.model.operation import (
     Add,
     Convert,
+    Copy,
     Create,
     Delete,
     Flag,
     Format,
+    Label,
     Move,
     Name,
     NewTable,
@@ -68,7 +70,13 @@ def apply(layout: Layout, operation: Operation) -> Layout:
             return _changed(layout, partition, end=_new_end(layout, partition, operation.size))
         case Move():
             return _move(layout, partition, operation.start)
-        case Format():
+        case Copy():
+            if partition.kind == "extended":
+                raise UsageError("An extended partition holds partitions, and cannot be copied.")
+            uuid = operation.uuid if layout.label == "gpt" else ""
+            size = align_up(partition.size, ALIGN)
+            return _create(layout, Create(partition.type, uuid, operation.start, size, partition.name))
+        case Format() | Label():
             if partition.kind == "extended":
                 raise UsageError("An extended partition holds partitions, no file system.")
             return layout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from rescue.engine.move_journal import Begun, journal_place
@@ -20,7 +20,20 @@ from rescue.model.edit import (
 )
 from rescue.model.extents import Extent
 from rescue.model.layout import Layout, Partition
-from rescue.model.operation import Add, Convert, Create, Delete, FileSystem, Format, Move, NewTable, Operation, Resize
+from rescue.model.operation import (
+    Add,
+    Convert,
+    Copy,
+    Create,
+    Delete,
+    FileSystem,
+    Format,
+    Label,
+    Move,
+    NewTable,
+    Operation,
+    Resize,
+)
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey
 from rescue.model.tables import link_offsets
@@ -28,17 +41,16 @@ from rescue.model.volume import Identity, Volume
 from rescue.planning.convert import KINDS, convert_in_place, label_warnings
 from rescue.planning.operation_text import parse_operation
 from rescue.planning.partition import apply, partition_of
+from rescue.planning.partition_copy import check_label, copy_partition, label_volume
+from rescue.planning.partition_draft import Draft, is_new, place_words, what_of
 from rescue.planning.wipe import signature_extents
 from rescue.planning.words import content_words, disk_words, losses_of, partition_words, plain
 from rescue.planning.writable import refuse_unwritable
 from rescue.units import KIB, MIB, align_down, align_up, human_size
 
 _SHRINKABLE: Final = frozenset({"ext2", "ext3", "ext4", "ntfs", "btrfs", "swap"})
-# What each program makes at least, and the bytes of the longest label.
+# What each program makes at least.
 _LEAST: Final[dict[FileSystem, int]] = {"xfs": 300 * MIB, "btrfs": 128 * MIB, "f2fs": 64 * MIB, "ntfs": 2 * MIB}
-_LABELS: Final[dict[FileSystem, int]] = {
-    "ext2": 16, "ext3": 16, "ext4": 16, "xfs": 12, "btrfs": 255, "ntfs": 32, "vfat": 11, "exfat": 11, "f2fs": 128, "swap": 15,
-}  # fmt: skip
 _CUT: Final = "Until it has ended do not switch off: a file system that is made smaller or larger is damaged by that."
 
 
@@ -49,37 +61,6 @@ class PartitionRequest:
     operations: tuple[str, ...]
     save: str
     go_on: bool = False  # with a move that was interrupted, and what came after it
-
-
-@dataclass(slots=True)
-class Draft:
-    """The steps so far. ``written`` is the table that the disk has by then, ``layout`` the one that it is to have."""
-
-    disk: str
-    layout: Layout
-    written: Layout
-    contents: dict[int, Volume]  # by start
-    steps: list[EditStep] = field(default_factory=list)
-    tables: list[Layout] = field(default_factory=list)
-    sentences: list[str] = field(default_factory=list)
-    losses: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    changed: list[Extent] = field(default_factory=list)
-    bytes: int = 0
-
-    @staticmethod
-    def of(target: DiskSurvey) -> Draft:
-        """Nothing is done yet."""
-        contents = {volume.start: volume for volume in target.volumes}
-        return Draft(target.disk.path, target.layout, target.layout, contents)
-
-    def flush(self) -> None:
-        """Write the table that operations were made on so far."""
-        if self.layout != self.written:
-            title = f"Write the partition table of {self.disk}"
-            self.steps.append(SetTable(title=title, target=self.disk, before=self.written, after=self.layout))
-            self.tables.append(self.layout)
-            self.written = self.layout
 
 
 def plan_partition(
@@ -164,55 +145,46 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
             _new_table(draft, operation, after, target)
         case Create():
             draft.layout = after
-            new = next(p for p in after.partitions if p not in before.partitions and _is_new(p, before))
+            new = next(p for p in after.partitions if p not in before.partitions and is_new(p, before))
             draft.sentences.append(_created(operation, new))
             if operation.filesystem:
                 _format(draft, new, operation.filesystem, operation.label)
         case Add():
             draft.layout = after
-            new = next(p for p in after.partitions if p not in before.partitions and _is_new(p, before))
+            new = next(p for p in after.partitions if p not in before.partitions and is_new(p, before))
             kind = "" if new.kind == "primary" else f" ({new.kind})"
-            draft.sentences.append(f"Add partition {new.number}{kind} to the table, {_place_words(new)}, with what is in it.")
+            draft.sentences.append(f"Add partition {new.number}{kind} to the table, {place_words(new)}, with what is in it.")
         case Delete():
             partition = partition_of(before, operation.number)
             if partition.kind != "extended":
-                draft.losses.append(_what(draft, partition))
-            draft.sentences.append(f"{_what(draft, partition)}: take it out of the table. What is in it is not overwritten.")
+                draft.losses.append(what_of(draft, partition))
+            draft.sentences.append(f"{what_of(draft, partition)}: take it out of the table. What is in it is not overwritten.")
             draft.layout = after
         case Format():
             partition = partition_of(before, operation.number)
             if draft.contents.get(partition.start):
-                draft.losses.append(_what(draft, partition))
+                draft.losses.append(what_of(draft, partition))
             _format(draft, partition, operation.filesystem, operation.label)
         case Convert():
             _convert(draft, operation)
+        case Label():
+            label_volume(draft, partition_of(before, operation.number), operation.label)
+        case Copy():
+            copy_partition(draft, operation, after)
         case Resize():
             _resize(draft, partition_of(before, operation.number), after)
         case Move():
             _move(draft, partition_of(before, operation.number), after, queue)
         case _:
-            draft.sentences.append(f"{_what(draft, partition_of(before, operation.number))}: set what the table says of it.")
+            draft.sentences.append(f"{what_of(draft, partition_of(before, operation.number))}: set what the table says of it.")
             draft.layout = after
-
-
-def _is_new(partition: Partition, before: Layout) -> bool:
-    return all((p.start, p.end, p.kind) != (partition.start, partition.end, partition.kind) for p in before.partitions)
-
-
-def _what(draft: Draft, partition: Partition) -> str:
-    volume = draft.contents.get(partition.start) if partition.kind != "extended" else None
-    return partition_words(partition, volume)
-
-
-def _place_words(partition: Partition) -> str:
-    return f"{human_size(partition.size)} at {human_size(partition.start)}"
 
 
 def _created(operation: Create, new: Partition) -> str:
     kind = "" if new.kind == "primary" else f" ({new.kind})"
     holding = f", with an empty {operation.filesystem}" if operation.filesystem else ""
     label = f" “{plain(operation.label)}”" if operation.label else ""
-    return f"Create partition {new.number}{kind}: {_place_words(new)}{holding}{label}."
+    return f"Create partition {new.number}{kind}: {place_words(new)}{holding}{label}."
 
 
 def _new_table(draft: Draft, operation: NewTable, after: Layout, target: DiskSurvey) -> None:
@@ -239,7 +211,7 @@ def _convert(draft: Draft, operation: Convert) -> None:
     )
     draft.sentences += [f"Partition {old} becomes partition {new}." for old, new in made.numbers if old != new]
     for number in made.left_out:
-        what = _what(draft, partition_of(before, number))
+        what = what_of(draft, partition_of(before, number))
         draft.losses.append(what)
         draft.sentences.append(
             f"Take {what} out of the table: {becomes} knows no such partition. What is in it is not overwritten."
@@ -249,14 +221,13 @@ def _convert(draft: Draft, operation: Convert) -> None:
 
 
 def _format(draft: Draft, partition: Partition, filesystem: FileSystem, label: str) -> None:
-    least, longest = _LEAST.get(filesystem, MIB), _LABELS[filesystem]
+    least = _LEAST.get(filesystem, MIB)
     if partition.size < least:
         raise RefusedError(
             f"Partition {partition.number} ({human_size(partition.size)}) is too small for {filesystem}: it needs"
             f" {human_size(least)}."
         )
-    if len(label.encode()) > longest or not label.isprintable():
-        raise UsageError(f"“{plain(label)}” cannot be the label of {filesystem}: at most {longest} plain characters can.")
+    check_label(filesystem, label)
     draft.flush()
     sector_size = draft.layout.sector_size
     title = f"Make {filesystem} in partition {partition.number}"
@@ -266,7 +237,7 @@ def _format(draft: Draft, partition: Partition, filesystem: FileSystem, label: s
             filesystem=filesystem, label=label,
         )
     )  # fmt: skip
-    draft.sentences.append(f"Make an empty {filesystem} in partition {partition.number}, {_place_words(partition)}.")
+    draft.sentences.append(f"Make an empty {filesystem} in partition {partition.number}, {place_words(partition)}.")
     draft.changed.append(Extent(partition.start, partition.end))
     draft.contents[partition.start] = Volume(
         partition.number, partition.start, partition.end, Identity(filesystem, "filesystem", label), 0
@@ -278,7 +249,7 @@ def _resize(draft: Draft, old: Partition, after: Layout) -> None:
     if new == old:
         raise UsageError(f"Partition {old.number} has that size already.")
     volume = draft.contents.get(old.start) if old.kind != "extended" else None
-    what = _what(draft, old)
+    what = what_of(draft, old)
     identity = volume.identity if volume else Identity()
     step = ResizeVolume(
         title=f"Resize what is in partition {old.number}", target=draft.disk, start=old.start, old_end=old.end,
@@ -373,7 +344,7 @@ def plan_repair(target: DiskSurvey, save: str, *, hybrid: bool) -> Plan:
         said = " ".join(layout.problems)
         raise RefusedError(
             f"{disk.title} has no GPT of which a copy is whole. {said}".rstrip(),
-            "Only a GPT is kept twice. TestDisk, which is on the rescue medium, looks for lost partitions.",
+            f"Only a GPT is kept twice. Look for lost partitions with: rescue partition {disk.path} --search",
         )
     if not layout.problems:
         raise RefusedError(f"The GPT of {disk.title} is whole: there is nothing to repair.")

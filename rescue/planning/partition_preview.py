@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from rescue.model.survey import DiskSurvey
 from rescue.planning.operation_text import parse_operation
-from rescue.planning.partition_plan import Draft, add_operation
+from rescue.planning.partition_draft import Draft
+from rescue.planning.partition_plan import add_operation
 
 
 @dataclass(frozen=True, slots=True)

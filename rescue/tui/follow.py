@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from rescue.model.clone import CloneTable
-from rescue.model.edit import FormatVolume, PutTableBack, ResizeVolume, SanitizeDisk, SaveTables, SetTable
+from rescue.model.edit import FormatVolume, LabelVolume, PutTableBack, ResizeVolume, SanitizeDisk, SaveTables, SetTable
 from rescue.model.fitting import FitIds, FitTable, FitVolumes
 from rescue.model.plan import Step, WipeTarget, WriteTable
 from rescue.model.progress import Finished, Message, Progress
@@ -15,7 +15,7 @@ from rescue.services import Job
 STALLED_AFTER = 10.0
 _SHORT = (WipeTarget, WriteTable, CloneTable, FitTable)
 # Their progress counts file systems, or shares of the whole, or is not told at all.
-_NOT_BYTES = (FitIds, FitVolumes, SaveTables, SetTable, PutTableBack, FormatVolume, ResizeVolume, SanitizeDisk)
+_NOT_BYTES = (FitIds, FitVolumes, SaveTables, SetTable, PutTableBack, FormatVolume, LabelVolume, ResizeVolume, SanitizeDisk)
 _RATES_KEPT = 600
 
 

@@ -11,7 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
-from rescue.model.edit import EraseExtents, FormatVolume, MoveVolume, PutTableBack, ResizeVolume, SanitizeDisk, SetTable
+from rescue.model.edit import CopyVolume, EraseExtents, FormatVolume, MoveVolume, PutTableBack, ResizeVolume, SanitizeDisk, SetTable
 from rescue.model.fitting import FitDisk, FitIds, FitReadBack, FitTable, FitVolumes
 from rescue.model.plan import (
     CaptureDisk,
@@ -78,6 +78,8 @@ def consequence(plan: Plan, index: int) -> str:
             return "The partition table may be the old or the new one. No data have been touched."
         case FormatVolume():
             return "The partition that is being formatted then holds nothing that can be used."
+        case CopyVolume():
+            return "The copy is then not complete, and no partition holds it. Nothing else has been changed."
         case ResizeVolume():
             return "The file system that is being resized may be damaged."
         case MoveVolume():

@@ -1,0 +1,121 @@
+"""Copying a partition, and labelling what is in one, judged by each file system's own tools."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from rescue.engine.checkers import check
+from rescue.system.run import run
+from rescue.units import GIB, MIB
+from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.test_partition import Disk, assert_files, fill, sound, table_of
+from tests.engine.devices.loops import attached, sparse
+
+pytestmark = pytest.mark.engine
+
+_SIZES = {
+    "ext2": 20, "ext3": 40, "ext4": 60, "xfs": 320, "btrfs": 200, "ntfs": 40, "vfat": 40, "exfat": 40, "f2fs": 100, "swap": 20,
+}  # fmt: skip
+
+
+@pytest.fixture
+def edited(rescue: Rescue, tmp_path: Path) -> Disk:
+    """A blank disk of 2 GiB."""
+    return Disk(rescue, sparse(tmp_path / "edited.raw", 2 * GIB))
+
+
+def _values(path: Path, start: int, size: int) -> dict[str, str]:
+    """What blkid says of a place, in MiB."""
+    command = ["blkid", "-p", "-o", "udev", "-O", str(start * MIB), "-S", str(size * MIB), str(path)]
+    return dict(line.split("=", 1) for line in run(command).text.splitlines())
+
+
+@pytest.mark.parametrize("kind", _SIZES)
+def test_a_copy_is_whole_and_goes_by_another_name(edited: Disk, kind: str) -> None:
+    size = _SIZES[kind]
+    edited.ok("table gpt", f"create start=1MiB size={size}MiB fs={kind} label=one", "name 1 first")
+    edited.ok("copy 1 start=1000MiB", *(() if kind == "f2fs" else ("label 2 TWO",)))
+    sound(edited.path)
+    assert table_of(edited.path) == {1: (1, size), 2: (1000, size)}
+    one, two = _values(edited.path, 1, size), _values(edited.path, 1000, size)
+    assert one["ID_FS_TYPE"] == two["ID_FS_TYPE"] == kind
+    assert one["ID_FS_LABEL"].lower() == "one"
+    if kind != "f2fs":
+        assert two["ID_FS_LABEL"].lower() == "two"
+        assert one["ID_FS_UUID"] != two["ID_FS_UUID"]
+    if kind != "swap":
+        for start in (1, 1000):
+            with attached(edited.path, "--offset", str(start * MIB), "--sizelimit", str(size * MIB)) as node:
+                checked = check(kind, node, dirty=False, timeout=60)
+            assert checked.done
+            assert not checked.problem
+    parts = run(["sgdisk", "--print", str(edited.path)]).text
+    assert parts.count("first") == 2
+
+
+def _hash(path: Path) -> str:
+    """Of what the first partition holds."""
+    with path.open("rb") as file:
+        file.seek(MIB)
+        return blake3(file.read(300 * MIB)).hexdigest()
+
+
+def test_every_file_is_in_the_copy(edited: Disk, tmp_path: Path) -> None:
+    edited.ok("table gpt", "create start=1MiB size=300MiB fs=ext4")
+    files = fill(edited.path, 1 * MIB, 300 * MIB, tmp_path / "mnt", big=40 * MIB)
+    before = _hash(edited.path)
+    shown = edited.rescue.ok("partition", edited.path, "copy 1", "--dry-run").out
+    assert "read the copy back" in " ".join(shown.split())
+    edited.ok("copy 1")
+    (start, size) = table_of(edited.path)[2]
+    assert size == 300
+    assert_files(edited.path, start * MIB, size * MIB, tmp_path / "mnt", files)
+    assert _hash(edited.path) == before
+
+
+def test_what_cannot_be_copied_or_labelled_is_refused(edited: Disk) -> None:
+    edited.ok("table dos", "create start=1MiB size=1500MiB fs=ext4", "create start=1600MiB size=20MiB type=lvm")
+    with attached(edited.path, "--offset", str(1600 * MIB), "--sizelimit", str(20 * MIB)) as node:
+        only = f'devices {{ filter=["a|{node}|","r|.*|"] use_devicesfile=0 }}'
+        run(["pvcreate", "--config", only, "--driverloaded", "n", node])
+    before = digest(edited.path)
+    for operation, said in (
+        ("copy 1", "no room for"),
+        ("copy 1 start=100MiB", "no free space at"),
+        ("copy 2", "cannot be copied"),
+        ("copy 3", "no partition 3"),
+        ("label 2 data", "no file system that can be labelled"),
+        ("label 1 much-too-long-for-ext4", "cannot be the label"),
+    ):
+        result = edited(operation)
+        assert result.code in (2, 3), (operation, result)
+        assert said in result.err, (operation, result.err)
+    assert digest(edited.path) == before
+
+
+def test_a_copy_that_is_killed_is_in_no_table(edited: Disk, tmp_path: Path) -> None:
+    edited.ok("table gpt", "create start=1MiB size=800MiB fs=ext4")
+    files = fill(edited.path, 1 * MIB, 800 * MIB, tmp_path / "mnt", big=500 * MIB)
+    edited.rescue.forget()
+    edited.number += 1
+    command = edited.rescue.start("partition", edited.path, "copy 1", "--yes", "--save", edited.saved())
+    with edited.rescue.held(1, 100 * MIB) as job:
+        os.kill(edited.rescue.pid(job), signal.SIGKILL)
+    result = edited.rescue.finish(command)
+    assert result.code == 1
+    assert "no partition of" in " ".join(result.err.split())
+    assert table_of(edited.path) == {1: (1, 800)}
+    edited.ok("copy 1")
+    assert_files(edited.path, table_of(edited.path)[2][0] * MIB, 800 * MIB, tmp_path / "mnt", files)
+
+
+def test_a_label_is_taken_away(edited: Disk) -> None:
+    edited.ok("table gpt", "create start=1MiB size=100MiB fs=ext4 label=one", "create size=400MiB fs=xfs label=two")
+    edited.ok("label 1 ''", "label 2 ''")
+    assert "ID_FS_LABEL" not in _values(edited.path, 1, 100)
+    assert "ID_FS_LABEL" not in _values(edited.path, 101, 400)
