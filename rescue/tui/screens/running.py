@@ -11,7 +11,16 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
-from rescue.model.edit import CopyVolume, EraseExtents, FormatVolume, MoveVolume, PutTableBack, ResizeVolume, SanitizeDisk, SetTable
+from rescue.model.edit import (
+    CopyVolume,
+    EraseExtents,
+    FormatVolume,
+    MoveVolume,
+    PutTableBack,
+    ResizeVolume,
+    SanitizeDisk,
+    SetTable,
+)
 from rescue.model.fitting import FitDisk, FitIds, FitReadBack, FitTable, FitVolumes
 from rescue.model.plan import (
     CaptureDisk,
