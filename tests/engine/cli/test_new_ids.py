@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from rescue.devices.table import read_layout
 from rescue.model.layout import Layout
+from rescue.model.progress import Progress
 from rescue.system.blockfile import FileSource
 from rescue.system.loop import loop_device
 from rescue.system.run import run
@@ -192,7 +194,14 @@ def test_killed_in_between_it_looks_like_no_disk_and_the_same_command_ends_it(so
     kinds = [step["type"] for step in plan["steps"]]
     assert kinds[-2:] == ["fit-ids", "fit-table"]
     command = rescue.start("clone", source.path, target, "--new-ids", "--yes")
-    with rescue.held(kinds.index("fit-ids"), 3) as job:
+    ids = kinds.index("fit-ids")
+    # In slices of milliseconds only what matters: copying and reading back alone may take a busy machine a minute.
+    job = rescue.job()
+    while not any(isinstance(event, Progress) and event.index >= ids - 1 for event in job.events()):
+        assert rescue.pid(job)
+        assert command.poll() is None
+        time.sleep(0.01)
+    with rescue.held(ids, 3) as job:
         os.kill(rescue.pid(job), signal.SIGKILL)
     assert rescue.finish(command).code != 0
     rescue.forget()
