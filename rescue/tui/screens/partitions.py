@@ -73,7 +73,9 @@ class PartitionsScreen(RescueScreen):
                 ("s", "size"),
                 ("m", "move"),
                 ("f", "format"),
-                ("l", "name"),
+                ("c", "copy"),
+                ("l", "label"),
+                ("e", "name"),
                 ("t", "type"),
                 ("g", "flags"),
             )
@@ -87,7 +89,8 @@ class PartitionsScreen(RescueScreen):
         "What you do here is only noted: the map and the list show the disk as it would be. U takes the last change back, A "
         "shows all of them for review, and only after its confirmation is anything written.\n\n"
         "Enter shows what can be done with the entry under the mark: N makes a partition in free space, D deletes, S changes "
-        "the size, M moves, F formats, L names, T sets the type, G flags. B makes another partition table.\n\n"
+        "the size, M moves, C copies, F formats, L labels what it holds, E names the entry in the table, T sets the type, "
+        "G flags. B makes another partition table.\n\n"
         "Z puts back the partition table that was kept before the last change of this disk, or repairs a damaged one."
     )
 
@@ -229,11 +232,12 @@ class PartitionsScreen(RescueScreen):
             title = f"Partition {row.partition.number}: {cells[1]}, {cells[3]}"
             answers = [("", "Leave it as it is"), ("size", "Make it smaller or larger …")]
             if row.partition.kind != "extended":
-                answers += [("move", "Move it …"), ("format", "Format it: make an empty file system in it …")]
+                answers += [("move", "Move it …"), ("copy", "Copy it into the largest free space")]
+                answers += [("label", "Label what it holds …"), ("format", "Format it: make an empty file system in it …")]
             answers.append(("delete", "Delete it"))
             if row.partition.kind != "extended":
                 if survey.layout.label == "gpt":
-                    answers.append(("name", "Give it a name …"))
+                    answers.append(("name", "Name it in the partition table …"))
                 answers += [("type", "Set its type …"), ("flags", "Switch a flag …")]
         self.rescue.push_screen(Question(title, "", answers), lambda name: self.action_act(name) if name else None)
 
@@ -261,6 +265,10 @@ class PartitionsScreen(RescueScreen):
                 self._move(number)
             case "format":
                 self._format(number, row)
+            case "copy":
+                self._add(f"copy {number}")
+            case "label":
+                self._label(number)
             case "name":
                 self._rename(number, row.partition.name)
             case "type":
@@ -338,6 +346,17 @@ class PartitionsScreen(RescueScreen):
 
         held = cells_of(row, self._survey)[1] if self._survey else ""
         self._fill(f"Format partition {number}", f"What it holds is lost: {held}.", fields, operations, "Note it")
+
+    def _label(self, number: int) -> None:
+        held = next((v for v in self._survey.volumes if v.partition == number), None) if self._survey else None
+        label = plain(held.identity.label) if held else ""
+        self._fill(
+            f"The label of what partition {number} holds",
+            "It is in the file system itself. Empty takes it away.",
+            [Field("label", "Label", label)],
+            lambda values: [shlex.join(["label", str(number), values["label"]])],
+            "Note it",
+        )
 
     def _rename(self, number: int, name: str) -> None:
         self._fill(

@@ -483,7 +483,7 @@ async def test_each_kind_of_change_is_noted(machine: RecordedMachine, clock: Clo
         await person.type("400GiB")
         await person.press("enter")
         await highlight(person, "p4")
-        await person.press("l")
+        await person.press("e")
         await person.press("end")
         await person.type("my tools")
         await person.press("enter")
@@ -507,6 +507,23 @@ async def test_each_kind_of_change_is_noted(machine: RecordedMachine, clock: Clo
         )  # fmt: skip
 
 
+async def test_what_a_partition_holds_is_labelled_and_copied(machine: RecordedMachine, clock: Clock) -> None:
+    async with at(machine, clock) as person:
+        await partitions_mbr(person, machine)
+        await highlight(person, "p1")
+        await person.press("l")
+        await person.type("my root")
+        await person.press("enter")
+        assert "ext4 “my root”" in person.screen()
+        await highlight(person, "p5")
+        await person.press("enter")
+        await choose(person, "copy")
+        assert "2 changes are pending" in person.screen()
+        await person.press("a")
+        await confirm(person, "8f1c")
+        assert planned(machine).command[3:] == ("label 1 'my root'", "copy 5")
+
+
 async def test_keys_that_a_row_cannot_take_do_nothing(machine: RecordedMachine, clock: Clock) -> None:
     async with at(machine, clock) as person:
         await partitions(person, machine)
@@ -515,7 +532,7 @@ async def test_keys_that_a_row_cannot_take_do_nothing(machine: RecordedMachine, 
         assert person.name == "PartitionsScreen"
         free = next(o.id for o in person.app.screen.query_one(Choices).options if o.id and o.id.startswith("f"))
         await highlight(person, free)
-        await person.press("d", "s", "m", "f", "l", "t", "g")
+        await person.press("d", "s", "m", "c", "f", "l", "e", "t", "g")
         assert person.name == "PartitionsScreen"
         assert "Nothing is changed yet" in person.screen()
 
