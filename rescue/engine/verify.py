@@ -12,7 +12,7 @@ from rescue.engine.stored import Stored, StoredBuffers
 from rescue.errors import DamagedError, FormatError, RescueError, SourceReadError
 from rescue.images.chain import Chain
 from rescue.images.format import HEADER_SIZE, SKIPPABLE_HEAD, TRAILER_SIZE, Row, SeekEntry, zero_checksum, zero_frame
-from rescue.images.frames import FrameDecoder, FrameUse, place, segment_uses
+from rescue.images.frames import BadFrameError, FrameDecoder, FrameUse, place, segment_uses
 from rescue.images.keyslots import KEY_AREA_SIZE
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.images.segment import SegmentEntry
@@ -170,8 +170,9 @@ def verify_chain(
         try:
             decoder.decode(image, use, stored.frame, buffer)
             return _Checked(use, _check_as_stock(image, use, checksum, stored.frame, buffer) if checksum is not None else "")
-        except DamagedError:
-            return _damaged(image, decoder, use, stored.frame, buffer)
+        except DamagedError as error:
+            what = error.__cause__.what if isinstance(error.__cause__, BadFrameError) else error.message
+            return _damaged(image, decoder, use, stored.frame, buffer, what)
         finally:
             stored_buffers.give_back(stored)
             buffers.give_back(buffer)
@@ -213,12 +214,12 @@ def _is_zero_frame(image: Chain, frame: _ZeroFrame) -> bool:
         return False
 
 
-def _damaged(image: Chain, decoder: FrameDecoder, use: FrameUse, stored: memoryview, buffer: memoryview) -> _Checked:
+def _damaged(image: Chain, decoder: FrameDecoder, use: FrameUse, stored: memoryview, buffer: memoryview, what: str) -> _Checked:
     """What is damaged of a frame that could not be decoded as a whole."""
     file = image.files[use.file]
     assert file is not None  # it was read
     good = frozenset(decoder.salvage(file.cipher, image.digest, use, stored, buffer))
-    return _Checked(use, "do not match their hashes", tuple(chunk for chunk in use.chunks if chunk not in good))
+    return _Checked(use, what, tuple(chunk for chunk in use.chunks if chunk not in good))
 
 
 class _Walk:
@@ -326,11 +327,11 @@ def _check_as_stock(chain: Chain, use: FrameUse, checksum: int, stored: memoryvi
     wrong, "" when nothing is.
     """
     if int.from_bytes(stored[-4:], "little") != checksum:
-        return "have a damaged checksum"
+        return "has a damaged checksum"
     covered = ExtentMap((chunk.in_frame, chunk.in_frame + chunk.length) for chunk in use.chunks)
     for gap in covered.complement(use.content):
         if chain.digest(content[gap.start : gap.end]) != chain.digest(bytes(gap.length)):
-            return "are followed by something that is not zeros"
+            return "is followed by something that is not zeros"
     return ""
 
 
