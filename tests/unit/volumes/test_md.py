@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,9 +13,11 @@ from rescue.errors import FormatError, UnsupportedError
 from rescue.model.source import BytesSource
 from rescue.units import KIB, MIB
 from rescue.volumes.md import RaidMember, read_raid_member
-from tests.unit.volumes.made import raid_090, raid_1x
+from tests.unit.volumes.made import raid_090, raid_1x, unpacked
 
 _SIZE = 6 * MIB
+# Written by Linux 6.12 and mdadm (tests/vm/guest_stacks.py, "samples"): name, size of the member, offset, superblock.
+_RECORDED = Path(__file__).parents[2] / "data" / "volumes" / "md-superblocks.txt"
 
 
 def _read(data: bytes | bytearray) -> RaidMember:
@@ -93,3 +96,18 @@ def test_any_superblock_ends_in_an_answer(at: int, value: int, made: bytearray) 
 def test_small_volumes(size: int) -> None:
     with pytest.raises(FormatError):
         _read(bytes(size))
+
+
+@pytest.mark.parametrize("name", ["0.90", "1.0", "1.1", "1.2", "raid5"])
+def test_superblocks_of_the_kernel(name: str) -> None:
+    """Data begin and end where md puts them."""
+    _, size, at, packed = next(line.split() for line in _RECORDED.read_text().splitlines() if line.startswith(f"{name} "))
+    data = bytearray(int(size))
+    data[int(at) : int(at) + 4 * KIB] = unpacked(packed)
+    if name == "raid5":
+        with pytest.raises(UnsupportedError, match="RAID 5"):
+            _read(data)
+        return
+    member = _read(data)
+    starts_inside = name in ("1.1", "1.2")
+    assert (member.start, member.end) == ((MIB, 24 * MIB) if starts_inside else (0, 24 * MIB - 64 * KIB))
