@@ -53,7 +53,8 @@ def on_target(piece: Piece) -> ExtentMap:
 @given(parts(), _RANGES)
 def test_all_that_is_in_use_is_written_and_nothing_late(part: Part, late: ExtentMap) -> None:
     shift = part.target_start - part.start
-    wanted = ExtentMap((e.start + shift, e.end + shift) for e in part.extents.clip(part.start, part.end)).difference(late)
+    used = ExtentMap((e.start + shift, e.end + shift) for e in part.extents.clip(part.start, part.end))
+    wanted = used.difference(late)
     found = ExtentMap()
     last = 0
     for piece in pieces(list(part.without(late))):
@@ -73,7 +74,7 @@ def test_all_that_is_in_use_is_written_and_nothing_late(part: Part, late: Extent
     assert not found.intersection(late)
     assert not found.difference(ExtentMap([(part.target_start, part.target_start + part.end - part.start)]))
     # What is in use is widened to its pages and, within a chunk, to one stretch: no chunk in which nothing is.
-    near = ExtentMap((max(start - CHUNK - 4 * KIB, 0), end + CHUNK + 4 * KIB) for start, end in wanted)
+    near = ExtentMap((max(start - CHUNK - 4 * KIB, 0), end + CHUNK + 4 * KIB) for start, end in used)
     assert not found.difference(near)
 
 

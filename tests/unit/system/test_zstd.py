@@ -50,14 +50,15 @@ def test_gives_the_content(both: Decompressor, content: bytes, level: int) -> No
 
 
 def test_pieces_are_right_as_soon_as_they_are_counted() -> None:
-    memory = memoryview(bytearray(len(_TEXT)))
+    text = _TEXT * (4 * MIB // len(_TEXT) + 1)
+    memory = memoryview(bytearray(len(text)))
     done = 0
     steps = 0
-    for filled in _system().fill(memoryview(_frame(_TEXT)), memory):
-        assert memory[done:filled] == _TEXT[done:filled]
+    for filled in _system().fill(memoryview(_frame(text)), memory):
+        assert memory[done:filled] == text[done:filled]
         done = filled
         steps += 1
-    assert done == len(_TEXT)
+    assert done == len(text)
     assert steps >= 3
 
 
