@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "prune": "prune", "consolidate": "consolidate", "wipe": "wipe", "partition": "partition", "clone": "clone",
 }  # fmt: skip
 
+
 def build_parser(only: str = "") -> argparse.ArgumentParser:
     """The parser of all commands, or of one."""
     parser = argparse.ArgumentParser(

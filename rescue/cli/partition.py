@@ -49,9 +49,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--repair", action="store_true", help="write a damaged GPT anew from its copy that is whole")
     parser.add_argument("--search", action="store_true", help="search free space for partitions that the table has lost")
-    parser.add_argument(
-        "--deep", action="store_true", help="with --search: look at every sector, not only at usual places"
-    )
+    parser.add_argument("--deep", action="store_true", help="with --search: look at every sector, not only at usual places")
     parser.add_argument("--continue", dest="go_on", action="store_true", help="complete a move that was interrupted")
     parser.add_argument("--yes", action="store_true", help="change the disk without asking for the typed confirmation")
     add_job(parser)

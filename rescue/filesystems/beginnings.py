@@ -209,4 +209,3 @@ _MAGICS: Final[tuple[tuple[bytes, int], ...]] = (
     (b"EXFAT   ", 3), (b"FAT32   ", 82), (b"FAT16   ", 54), (b"FAT12   ", 54), (b"FAT     ", 54), (b"\x10\x20\xf5\xf2", 1024),
     (b"SWAPSPACE2", 4 * KIB - 10), (b"SWAPSPACE2", 16 * KIB - 10), (b"SWAPSPACE2", 64 * KIB - 10),
 )  # fmt: skip
-
