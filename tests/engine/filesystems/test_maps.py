@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import subprocess
+import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -209,3 +211,17 @@ def test_a_loop_device_is_read_only_and_goes_away(tmp_path: Path) -> None:
     assert subprocess.run(["losetup", "--associated", str(disk)], capture_output=True, check=True).stdout == b""
     with pytest.raises(ProgramError), loop_device(str(tmp_path / "nothing"), offset=0, size=512):
         pass
+
+
+def test_a_loop_device_goes_with_the_process_that_is_killed(tmp_path: Path) -> None:
+    disk = noise_file(tmp_path / "disk", 4 * MIB)
+    script = (
+        "import os, sys\nfrom rescue.system.loop import loop_device\n"
+        "with loop_device(sys.argv[1], offset=0, size=1 << 20, writable=True):\n    os.kill(os.getpid(), 9)\n"
+    )
+    for _ in range(5):
+        assert subprocess.run([sys.executable, "-c", script, str(disk)], check=False).returncode == -9
+    deadline = time.monotonic() + 10
+    while run(["losetup", "--associated", str(disk)]).stdout:  # udev may still look at it
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
