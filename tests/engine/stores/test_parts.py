@@ -126,7 +126,7 @@ def test_the_last_part_is_truncated_or_gone(rescue: Rescue, parts: Path, dest: P
 def test_parts_of_two_images_are_mixed(rescue: Rescue, parts: Path, disk: Path, dest: Path, tmp_path: Path, number: int) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    rescue.ok("backup", disk, other, "--name", "x", "--kind", "full", "--split", "20M", "--comment", "another", "--level", "1")
+    rescue.ok("backup", disk, other, "--name", "x", "--kind", "full", "--split", "20M", "--comment", "another", "--level", "5")
     path = _copy(parts, dest)
     ours, theirs = sorted(dest.iterdir()), sorted(other.glob("x.img.zst.[0-9]*"))
     shutil.copy(theirs[number], ours[number])
