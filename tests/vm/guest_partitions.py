@@ -32,7 +32,9 @@ def agrees(device: str, expected: dict[int, str]) -> dict[int, tuple[int, int]]:
     }
     check(kernel == table, "the kernel has", kernel, "and the table", table)
     listed = {
-        words[3]: int(words[2]) for line in Path("/proc/partitions").read_text().splitlines() if len(words := line.split()) == 4
+        words[3]: int(words[2])
+        for line in Path("/proc/partitions").read_text().splitlines()[2:]
+        if len(words := line.split()) == 4
     }
     check(all(listed[f"{name}{number}"] == size // 2 for number, (_, size) in table.items()), listed)
     found = {
