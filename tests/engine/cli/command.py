@@ -35,9 +35,15 @@ class Rescue:
     jobs: Path
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        """Start a command and do not wait for it."""
+        """Start a command and do not wait for it.
+
+        Its job has a process that is still loading when it can be seen, so that it can be stopped before it does much.
+        """
+        return self._started(["-c", "import sys; from rescue.cli.main import main; sys.exit(main())"], arguments)
+
+    def _started(self, how: list[str], arguments: tuple[str | Path, ...]) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "rescue", *map(str, arguments)],
+            [sys.executable, *how, *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -54,7 +60,7 @@ class Rescue:
 
     def __call__(self, *arguments: str | Path) -> Result:
         """Run a command to its end."""
-        return self.finish(self.start(*arguments))
+        return self.finish(self._started(["-m", "rescue"], arguments))
 
     def ok(self, *arguments: str | Path) -> Result:
         """Run a command that must succeed."""
