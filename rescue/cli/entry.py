@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ _HEAVY: Final = ("backup", "restore", "verify", "clone")
 
 def main() -> int:
     """Run the command that the arguments of this process name; its exit code."""
+    gc.set_threshold(100_000)  # what is loaded stays: looking through it for rubbish is time lost
     standby = wanted(sys.argv[1:])
     from rescue.cli.main import main as run
     from rescue.services.local import LocalMachine

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import signal
 import socket
@@ -66,6 +67,7 @@ def stand_by(line: int, kind: str) -> int:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(100_000)  # what is loaded stays: looking through it for rubbish is time lost
     if sys.argv[1] == "--standby":
         sys.exit(stand_by(int(sys.argv[2]), sys.argv[3]))
     sys.exit(main(Path(sys.argv[1]), receive(int(sys.argv[2])) if len(sys.argv) > 2 else NO_SECRETS))
