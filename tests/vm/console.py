@@ -80,10 +80,23 @@ class _Screen(pyte.Screen):
 
 
 class Console:
-    """A connected serial console with a terminal of 80×24 on it. A thread reads it until the machine ends."""
+    """A connected serial console with a terminal of 80×24 on it. A thread reads it until the machine ends.
 
-    def __init__(self, name: str, connection: socket.socket, log: Path, *, columns: int = 80, lines: int = 24) -> None:
+    All times are seconds of ``clock``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connection: socket.socket,
+        log: Path,
+        *,
+        columns: int = 80,
+        lines: int = 24,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
+        self._clock = clock
         self._connection = connection
         self._log = log.open("ab")
         self._screen = _Screen(columns, lines, self.send)
@@ -94,7 +107,7 @@ class Console:
         self._changed = threading.Condition()
         self._raw = bytearray()
         self._pending = b""
-        self._last_output = time.monotonic()
+        self._last_output = self._clock()
         self._closed = False
         self._reader = threading.Thread(target=self._read, name=f"console-{name}", daemon=True)
         self._reader.start()
@@ -111,7 +124,7 @@ class Console:
                     self._log.flush()
                     self._raw += data
                     self._feed(data)
-                    self._last_output = time.monotonic()
+                    self._last_output = self._clock()
                 else:
                     self._closed = True
                 self._changed.notify_all()
@@ -211,17 +224,17 @@ class Console:
 
     def wait_until_still(self, timeout: float) -> None:
         """Wait until nothing was printed for a moment, so that a screen is drawn to its end."""
-        self._wait(lambda: time.monotonic() - self._last_output >= _QUIET or None, "a still screen", timeout)
+        self._wait(lambda: self._clock() - self._last_output >= _QUIET or None, "a still screen", timeout)
 
     def _wait(self, look: Callable[[], Found | None], what: str, timeout: float) -> Found:
-        deadline = time.monotonic() + timeout
+        deadline = self._clock() + timeout
         with self._changed:
             while True:
                 found = look()
                 if found is not None:
                     return found
                 self._complain(what, deadline, timeout)
-                self._changed.wait(min(0.2, max(deadline - time.monotonic(), 0.01)))
+                self._changed.wait(min(0.2, max(deadline - self._clock(), 0.01)))
 
     def _complain(self, what: str, deadline: float, timeout: float) -> None:
         recent = self._raw[-20000:].decode("utf-8", "replace")
@@ -231,7 +244,7 @@ class Console:
             raise GuestTimeoutError(
                 f"The machine ended before console {self.name} showed {what!r}. Its last screen:\n{self._shown}"
             )
-        if time.monotonic() >= deadline:
+        if self._clock() >= deadline:
             raise GuestTimeoutError(f"Console {self.name} did not show {what!r} within {timeout:.0f} s. It shows:\n{self._shown}")
 
     def close(self) -> None:

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -22,6 +21,7 @@ from rescue.errors import RescueError
 from tests.vm.acceleration import QEMU, acceleration
 from tests.vm.console import Console, GuestPanicError, GuestTimeoutError
 from tests.vm.firmware import Firmware, firmware_arguments
+from tests.vm.patience import GuestClock
 from tests.vm.qmp import Qmp, QmpError
 from tests.vm.shell import Shell, shell_arguments
 
@@ -63,7 +63,7 @@ class Medium:
 
 @dataclass(frozen=True, slots=True)
 class MachineSpec:
-    """What a machine is made of. ``limit`` is the hard end of its life, in seconds."""
+    """What a machine is made of. ``limit`` is the hard end of its life, in seconds of its clock."""
 
     firmware: Firmware = Firmware.BIOS
     drives: tuple[Drive, ...] = ()
@@ -81,6 +81,7 @@ class MachineError(RescueError):
 class Machine:
     """A running machine. A context manager: however the block is left, QEMU has ended afterwards.
 
+    Limits are seconds of ``clock``: what the machine had of the processors, not the time of day.
     Everything is kept in ``artifacts``: ``command.txt``, ``serial.log``, ``shell.log``, ``qemu.log``, ``screens/``.
     """
 
@@ -103,14 +104,13 @@ class Machine:
             self._child = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self.started = time.monotonic()
-        self._limit = threading.Timer(spec.limit, self._child.kill)
-        self._limit.daemon = True
-        self._limit.start()
+        self.clock = GuestClock(self._child.pid)
+        self._ended = threading.Event()
+        threading.Thread(target=self._end_at_limit, name="machine-limit", daemon=True).start()
         try:
-            self.console = Console("serial", self._accept(self._serial_listener), artifacts / "serial.log")
-            self._shell_console = Console("shell", self._accept(self._shell_listener), artifacts / "shell.log")
-            self.qmp = Qmp(self._accept(self._qmp_listener))
+            self.console = Console("serial", self._accept(self._serial_listener), artifacts / "serial.log", clock=self.clock)
+            self._shell_console = Console("shell", self._accept(self._shell_listener), artifacts / "shell.log", clock=self.clock)
+            self.qmp = Qmp(self._accept(self._qmp_listener), self.clock)
         except BaseException:
             self._kill()
             raise
@@ -126,8 +126,8 @@ class Machine:
         return listener, path
 
     def _accept(self, listener: socket.socket) -> socket.socket:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
+        deadline = self.clock() + 30
+        while self.clock() < deadline:
             try:
                 connection, _ = listener.accept()
             except TimeoutError:
@@ -215,20 +215,30 @@ class Machine:
 
     def wait_until_off(self, timeout: float) -> None:
         """Wait until the guest has switched itself off. Raises MachineError."""
-        try:
-            self._child.wait(timeout)
-        except subprocess.TimeoutExpired as error:
-            raise MachineError(f"The machine was still running after {timeout:.0f} s.") from error
+        if not self._is_off(timeout):
+            raise MachineError(f"The machine was still running after {timeout:.0f} s.")
 
     def power_off(self, timeout: float = 60.0) -> None:
         """Press the power button; pull the plug if the guest is still there after ``timeout`` seconds."""
         with contextlib.suppress(QmpError):
             self.qmp.command("system_powerdown")
-        try:
-            self._child.wait(timeout)
-        except subprocess.TimeoutExpired:
+        if not self._is_off(timeout):
             with contextlib.suppress(QmpError):
                 self.qmp.command("quit")
+
+    def _is_off(self, timeout: float) -> bool:
+        deadline = self.clock() + timeout
+        while self.clock() < deadline:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(0.5)
+                return True
+        return False
+
+    def _end_at_limit(self) -> None:
+        while not self._ended.wait(1.0):
+            if self.clock() >= self.spec.limit:
+                self._child.kill()
+                return
 
     def close(self) -> None:
         """End the machine, whatever it does."""
@@ -242,7 +252,7 @@ class Machine:
         self._shell_console.close()
 
     def _kill(self) -> None:
-        self._limit.cancel()
+        self._ended.set()
         try:
             self._child.wait(5)
         except subprocess.TimeoutExpired:

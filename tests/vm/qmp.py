@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rescue.errors import RescueError
@@ -16,13 +16,14 @@ class QmpError(RescueError):
 
 
 class Qmp:
-    """A connected control channel, past its greeting."""
+    """A connected control channel, past its greeting. All times are seconds of ``clock``."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._connection = connection
         self._buffer = b""
         self._events: list[dict[str, Any]] = []
-        self._message(time.monotonic() + 30)
+        self._message(self._clock() + 30)
         self.command("qmp_capabilities")
 
     def command(self, name: str, arguments: Mapping[str, object] | None = None, *, timeout: float = 30.0) -> Any:
@@ -32,7 +33,7 @@ class Qmp:
             self._connection.sendall(json.dumps(request).encode() + b"\n")
         except OSError as error:
             raise QmpError("QEMU has ended.") from error
-        deadline = time.monotonic() + timeout
+        deadline = self._clock() + timeout
         while True:
             message = self._message(deadline)
             if "event" in message:
@@ -44,7 +45,7 @@ class Qmp:
 
     def wait_for_event(self, name: str, timeout: float) -> dict[str, Any]:
         """The first event of this name that was not asked for before. Raises QmpError."""
-        deadline = time.monotonic() + timeout
+        deadline = self._clock() + timeout
         while True:
             for index, event in enumerate(self._events):
                 if event["event"] == name:
@@ -55,10 +56,12 @@ class Qmp:
 
     def _message(self, deadline: float) -> dict[str, Any]:
         while b"\n" not in self._buffer:
-            self._connection.settimeout(max(deadline - time.monotonic(), 0.01))
+            self._connection.settimeout(0.5)
             try:
                 data = self._connection.recv(65536)
             except TimeoutError as error:
+                if self._clock() < deadline:
+                    continue
                 raise QmpError("QEMU did not answer in time.") from error
             except OSError as error:
                 raise QmpError("QEMU has ended.") from error

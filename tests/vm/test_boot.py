@@ -16,7 +16,7 @@ from tests.vm.firmware import Firmware
 from tests.vm.qemu import Bus, Drive, Machine, MachineSpec, Medium, booted
 from tests.vm.tui_driver import Tui
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(9000)]
 
 _HOT = "HOT-PLUGGED-55E0"
 _COLD = "COLD-BLANK-0001"
@@ -72,9 +72,9 @@ def walk_on_the_screen(machine: Machine) -> None:
     for key, name in (("f1", "screen-help"), ("esc", "screen-home"), ("b", "screen-backup")):
         before = _picture(machine)
         machine.keys_on_keyboard(key)
-        deadline = time.monotonic() + 60
+        deadline = machine.clock() + 60
         while (after := _picture(machine)) == before:
-            assert time.monotonic() < deadline, f"The screen did not change after {key}."
+            assert machine.clock() < deadline, f"The screen did not change after {key}."
         machine.screenshot(name)
         assert len(after) > 1000
 

@@ -11,7 +11,7 @@ from tests.vm.firmware import Firmware
 from tests.vm.guest_check import guest_check
 from tests.vm.qemu import Bus, Drive, MachineSpec
 
-pytestmark = [pytest.mark.vm, pytest.mark.long, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.vm, pytest.mark.long, pytest.mark.timeout(9000)]
 
 
 @pytest.mark.parametrize("bus", [Bus.VIRTIO, Bus.NVME, Bus.SATA, Bus.USB])

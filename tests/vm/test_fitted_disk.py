@@ -14,7 +14,7 @@ from tests.vm.firmware import Firmware
 from tests.vm.guest_check import guest_check
 from tests.vm.qemu import Bus, Drive, MachineSpec
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(9000)]
 
 _RESCUE = str(Path(sys.executable).parent / "rescue")
 _SMALLER = SIZE - 1300 * MIB
@@ -35,10 +35,10 @@ def test_starts_from_the_fitted_disk(how: str, size: int, firmware: Firmware, ar
     """The fitted disk alone starts, and holds every file that it should."""
     source = debian_disk()
     if how == "restore":
-        run([_RESCUE, "backup", str(source), str(disks), "--name", "debian", "--no-verify", "--progress", "none"], timeout=300)
+        run([_RESCUE, "backup", str(source), str(disks), "--name", "debian", "--no-verify", "--progress", "none"], timeout=1800)
         source = disks / "debian.img.zst"
     target = blank_disk(disks / "target.raw", size)
-    done = run([_RESCUE, how, str(source), str(target), "--fit", "auto", "--yes", "--progress", "none"], timeout=600)
+    done = run([_RESCUE, how, str(source), str(target), "--fit", "auto", "--yes", "--progress", "none"], timeout=1800)
     assert "fitted to it" in done.text
     spec = MachineSpec(firmware=firmware, drives=(Drive(target, "FIT-7A31", Bus.SATA, boot_index=0),))
     assert guest_check(spec, artifacts).startswith("OK ")

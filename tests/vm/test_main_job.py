@@ -15,7 +15,7 @@ from tests.vm.guest_check import guest_check
 from tests.vm.qemu import Bus, Drive, Machine, MachineSpec, Medium, booted
 from tests.vm.tui_driver import Tui
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(9000)]
 
 _SOURCE = "SRC-DEBIAN-7A31"
 _IMAGES = "IMG-STORE-11C0"

@@ -13,20 +13,22 @@ from tests.vm.firmware import Firmware
 from tests.vm.guest_check import guest_check
 from tests.vm.qemu import Bus, Drive, MachineSpec
 
-pytestmark = [pytest.mark.vm, pytest.mark.long, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.vm, pytest.mark.long, pytest.mark.timeout(9000)]
 
 _RESCUE = str(Path(sys.executable).parent / "rescue")
 
 
 def _onto(how: str, source: Path, target: Path, sector_size: int) -> None:
     sectors = ["--sector-size", str(sector_size)]
-    done = run([_RESCUE, how, str(source), str(target), *sectors, "--yes", "--progress", "none"], timeout=900)
+    done = run([_RESCUE, how, str(source), str(target), *sectors, "--yes", "--progress", "none"], timeout=1800)
     assert "fitted to it" in done.text
 
 
 def test_starts_on_sectors_of_4096_and_of_512_again(artifacts: Path, disks: Path) -> None:
     """By UEFI: its partitions are named by the firmware, GRUB and the kernel in sectors of the disk."""
-    run([_RESCUE, "backup", str(debian_disk()), str(disks), "--name", "debian", "--no-verify", "--progress", "none"], timeout=600)
+    run(
+        [_RESCUE, "backup", str(debian_disk()), str(disks), "--name", "debian", "--no-verify", "--progress", "none"], timeout=1800
+    )
     there = blank_disk(disks / "there.raw", SIZE)
     _onto("restore", disks / "debian.img.zst", there, 4096)
     drive = Drive(there, "SECT-4096", Bus.VIRTIO, boot_index=0, sector_size=4096)

@@ -13,7 +13,7 @@ from tests.vm.debian_disk import blank_disk, formatted_disk
 from tests.vm.evidence import evidence_kept
 from tests.vm.qemu import Drive, Machine, MachineSpec, Medium, booted
 
-pytestmark = [pytest.mark.vm, pytest.mark.long, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.vm, pytest.mark.long, pytest.mark.timeout(9000)]
 
 _SECONDS = 1800.0  # ten times what it takes on an idle machine
 

@@ -14,7 +14,7 @@ from tests.vm.debian_disk import formatted_disk
 from tests.vm.evidence import evidence_kept
 from tests.vm.qemu import Drive, Machine, MachineSpec, Medium, booted
 
-pytestmark = [pytest.mark.vm, pytest.mark.long, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.vm, pytest.mark.long, pytest.mark.timeout(9000)]
 
 _PART = 1500.0  # seconds
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from tests.vm.debian_disk import blank_disk, debian_disk, formatted_disk
 from tests.vm.evidence import evidence_kept
 from tests.vm.qemu import Bus, Drive, Machine, MachineSpec, Medium, booted
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(9000)]
 
 _RESCUE = str(Path(sys.executable).with_name("rescue"))
 _IMAGES = "IMG-STORE-11C0"
@@ -27,7 +26,7 @@ def test_target_goes_away(bus: Bus, iso: Path, artifacts: Path, disks: Path) -> 
     """The restore fails with exit code 1 and a sentence that names the target, and leaves no job behind."""
     folder = disks / "images"
     folder.mkdir()
-    run([_RESCUE, "backup", str(debian_disk()), str(folder), "--name", "debian", "--progress", "none"], timeout=300)
+    run([_RESCUE, "backup", str(debian_disk()), str(folder), "--name", "debian", "--progress", "none"], timeout=1800)
     images = formatted_disk(disks / "images.raw", 2 * GIB, content=folder)
     target = Drive(blank_disk(disks / "target.raw", 4 * GIB), _TARGET, bus)
     spec = MachineSpec(medium=Medium(iso), drives=(Drive(images, _IMAGES), target), root_shell=True)
@@ -43,14 +42,14 @@ def test_target_goes_away(bus: Bus, iso: Path, artifacts: Path, disks: Path) -> 
         shell.run(f"({command} >/run/out 2>/run/err; echo $? >/run/code) >/dev/null 2>&1 &")
         sectors = f"awk '{{print $7}}' $(readlink -f /sys/class/block/$(basename $(readlink -f {_device()})))/stat"
         written = 0
-        deadline = time.monotonic() + 200
+        deadline = machine.clock() + 200
         while written < 32 * MIB:
-            assert time.monotonic() < deadline, shell.run("cat /run/err", ok=None).text
+            assert machine.clock() < deadline, shell.run("cat /run/err", ok=None).text
             written = int(shell.run(sectors).text) * 512
         machine.unplug(_TARGET)
-        gone = time.monotonic()
+        gone = machine.clock()
         shell.run("for i in $(seq 300); do test -s /run/code && break; sleep 0.2; done; test -s /run/code", 90)
-        took = time.monotonic() - gone
+        took = machine.clock() - gone
         said = shell.run("cat /run/err").text
         (artifacts / "said.txt").write_text(f"{took:.1f} s\n{said}\n")
         assert shell.run("cat /run/code").text.strip() == "1", said
