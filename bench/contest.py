@@ -37,6 +37,20 @@ def faster(goal: float | None) -> Judge:
     return judge
 
 
+def denser(goal: float | None) -> Judge:
+    """Ours is to handle ``goal`` times as many bytes a second as the other, whose bytes may be others."""
+
+    def judge(ours: Row, other: Row) -> Verdict:
+        found = [
+            mine.size / mine.seconds / (theirs.size / theirs.seconds)
+            for mine, theirs in zip(ours.samples, other.samples, strict=True)
+        ]
+        text = f"{spread(found, 2)}×"
+        return Verdict(text) if goal is None else Verdict(text, f"≥ {goal:g}×", median(found) >= goal)
+
+    return judge
+
+
 def cost(goal: float) -> Judge:
     """Ours may take up to ``goal`` (a fraction) longer than the other."""
 
@@ -70,12 +84,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """One section of the document: its rows, its lines of comparison, and what is to be said about them."""
+    """One section of the document: its rows, its lines of comparison, and what is to be said about them.
+
+    ``sizes``: what the samples' bytes are.
+    """
 
     title: str
     rows: Sequence[Row]
     lines: Sequence[Line]
     text: str
+    sizes: str = "added"
 
     @property
     def failed(self) -> bool:
@@ -104,7 +122,7 @@ def _line(line: Line) -> str:
 def tables(contest: Contest) -> str:
     """Both tables of a contest, and why rows failed."""
     sizes = any(any(row.sizes) for row in contest.rows)
-    lines = ["| what | s | added, MB |", "|---|---|---|"] if sizes else ["| what | s |", "|---|---|"]
+    lines = [f"| what | s | {contest.sizes}, MB |", "|---|---|---|"] if sizes else ["| what | s |", "|---|---|"]
     lines += [_row(row, sizes=sizes) for row in contest.rows]
     lines += ["", "| comparison, round by round | found | goal | met |", "|---|---|---|---|"]
     lines += [_line(line) for line in contest.lines]

@@ -76,6 +76,11 @@ def restore(image: Path, target: Path, *, proof: bool, delta: bool | None = None
     return _timed(["restore", str(image), str(target), *options, *_secret(passphrase)], image)
 
 
+def clone(source: Path, target: Path, *, proof: bool) -> OurResult:
+    """Clone the disk onto a file of its size that exists; with or without reading back what was written."""
+    return _timed(["clone", str(source), str(target), "--progress", "none", "--yes", *([] if proof else ["--no-verify"])])
+
+
 def extract(image: Path, partition: int, path: str, folder: Path) -> OurResult:
     """Copy one file (``path`` is absolute inside of the partition) out of an image into a folder."""
     return _timed(["extract", str(image), f"{partition}:{path}", str(folder)], image)

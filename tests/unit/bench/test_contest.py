@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.contest import Contest, Line, cost, faster, lighter, section, share
+from bench.contest import Contest, Line, cost, denser, faster, lighter, section, share
 from bench.document import join, put, split
 from bench.turns import Contender, Row, Sample, alternate
 from rescue.errors import RescueError
@@ -107,3 +107,17 @@ def test_a_document_keeps_the_parts_that_others_wrote(tmp_path: Path) -> None:
     put(path, head="# New\n")
     put(path, sections={"One": "other"})
     assert path.read_text() == "# New\n\n## One\n\nother\n\n## Two\n\nsecond\n"
+
+
+def test_rates_are_of_what_each_handled() -> None:
+    ours, dd = row("ours", 2, 4, size=80), row("dd", 3, 3, size=120)
+    verdict = denser(0.9)(ours, dd)
+    assert (verdict.text, verdict.goal, verdict.met) == ("0.75 (0.50–1.00)×", "≥ 0.9×", False)
+    assert denser(0.75)(ours, dd).met is True
+    assert denser(None)(ours, dd).met is None
+
+
+def test_what_bytes_are_is_told_by_the_contest() -> None:
+    one = row("ours", 1, size=5_000_000)
+    assert "| what | s | copied, MB |" in section(Contest("title", [one], [], "text", sizes="copied"))
+    assert "| what | s | added, MB |" in section(Contest("title", [one], [], "text"))
