@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -14,11 +13,9 @@ from rescue.cli.secrets import Asker, add_secrets, given_secrets, secrets_to_ope
 from rescue.cli.unlock import add_unlock, unlocked_secrets
 from rescue.errors import RescueError
 from rescue.jobs.hold import HoldRequest
-from rescue.jobs.holding import hold, release
+from rescue.jobs.holding import REGISTER, hold, release
 from rescue.planning.words import plain
 from rescue.stores.address import local_path
-
-_REGISTER: Final = Path("/run/rescue/mounts")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,7 +49,7 @@ def run_mount(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.unlock:
         source = context.machine.with_secrets(secrets).image(arguments.image)
         secrets = unlocked_secrets(source, secrets, arguments, context)
-    holder, answer = hold(request, secrets, _REGISTER)
+    holder, answer = hold(request, secrets, REGISTER)
     if arguments.json:
         shown = msgspec.json.encode({"folder": folder, "process": holder.pid, "volumes": answer.shown})
         print(msgspec.json.format(shown, indent=2).decode(), file=context.stdout)
@@ -77,6 +74,6 @@ def run_mount(arguments: argparse.Namespace, context: Context) -> int:
 def run_umount(arguments: argparse.Namespace, context: Context) -> int:
     """Unmount and end the process."""
     folder = os.path.realpath(arguments.folder)
-    release(folder, _REGISTER)
+    release(folder, REGISTER)
     print(f"{folder} is unmounted.", file=context.stdout)
     return 0

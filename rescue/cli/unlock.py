@@ -7,21 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from rescue.cli.options import Context
 from rescue.cli.secrets import Asker
-from rescue.errors import CredentialError, UsageError
 from rescue.images.secrets import Secrets
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.services import Machine
 from rescue.services.unlocking import volume_keys
-from rescue.units import KIB, MIB
+from rescue.volumes.secret import opened_by_file, typed_secret
 
 _T = TypeVar("_T")
-
-_MAX_PASSPHRASE: Final = 512  # bytes that cryptsetup takes from a terminal
-_MAX_KEY_FILE: Final = 8 * MIB - 1 * KIB  # a little less than cryptsetup takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +79,7 @@ def _keys(source: DiskSurvey | ImageSummary, partition: int, secrets: Secrets, s
 
 def _opened(wanted: Unlock, asker: Asker, attempt: Callable[[bytes], _T]) -> _T:
     """What ``attempt`` makes of the secret."""
-    if wanted.file is None:
-        name = f"partition {wanted.partition}" if wanted.partition else "the encrypted disk"
-        secret = asker.question(f"Passphrase of {name}: ").encode()
-        if not 0 < len(secret) <= _MAX_PASSPHRASE:
-            raise UsageError(f"A passphrase has 1 to {_MAX_PASSPHRASE} bytes.")
-        return attempt(secret)
-    secret = _read(wanted.file)
-    try:
-        return attempt(secret)
-    except CredentialError:
-        # A passphrase that was written into a file by an editor has a line end that is none of it.
-        shorter = secret.removesuffix(b"\n").removesuffix(b"\r")
-        if shorter in (secret, b""):
-            raise
-        return attempt(shorter)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_KEY_FILE + 1)
-    except OSError as error:
-        raise CredentialError(f"{path} cannot be read: {error.strerror}.") from error
-    if not 0 < len(data) <= _MAX_KEY_FILE:
-        raise UsageError(f"{path} holds no passphrase or key.", f"It may have 1 to {_MAX_KEY_FILE} bytes.")
-    return data
+    if wanted.file is not None:
+        return opened_by_file(wanted.file, attempt)
+    name = f"partition {wanted.partition}" if wanted.partition else "the encrypted disk"
+    return attempt(typed_secret(asker.question(f"Passphrase of {name}: ")))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeAlias, assert_never
 
-from rescue.errors import CancelledError, RescueError
+from rescue.errors import CancelledError, RescueError, SourceReadError
 from rescue.jobs.aftermath import aftermath, nothing_done
 from rescue.jobs.edit_words import edited_words, wiped_words
 from rescue.jobs.losses import defect_words, incomplete, mended_words, unread_words
@@ -102,6 +102,8 @@ def execute(
         facts["seconds"] = round(clock() - start, 1)
         return Finished("failed", error.exit_code, error.message, error.hint, facts)
     except RescueError as error:
+        if isinstance(error, SourceReadError) and isinstance(begun, CaptureDisk | CloneDisk):
+            facts["source_failed"] = True
         return Finished("failed", error.exit_code, error.message, f"{error.hint} {_state(plan, begun)}".strip(), facts)
     except Exception:  # noqa: BLE001 - the outermost frame of the job: what arrives here is a bug, and it must reach the person
         crash = folder / "crash.txt"

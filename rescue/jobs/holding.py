@@ -25,6 +25,8 @@ from rescue.jobs.secrets import send
 from rescue.jobs.spawn import SECRET_VARIABLES
 from rescue.system.run import run
 
+# Who keeps what mounted, as long as this computer runs.
+REGISTER: Final = Path("/run/rescue/mounts")
 _END_SECONDS: Final = 60.0
 _ERRORS: Final = {error.exit_code: error for error in (UsageError, RefusedError, DamagedError, CredentialError)}
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")

@@ -19,6 +19,7 @@ from rescue.images.secrets import Secrets
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken
 from rescue.model.survey import DiskSurvey, ImageSummary
+from rescue.model.volume import Volume
 from rescue.planning.extract import FolderFacts, plan_extract, without_nested
 from rescue.planning.request import ExtractRequest
 from rescue.services.interfaces import Listing
@@ -122,10 +123,20 @@ def _opened(source: ImageSummary | DiskSurvey, secrets: Secrets, *, salvage: boo
     return open_disk_files(source, secrets)
 
 
+def volumes_in(
+    source: ImageSummary | DiskSurvey, partition: int, secrets: Secrets, *, salvage: bool = False
+) -> list[tuple[str, Volume]]:
+    """See Machine."""
+    with _opened(source, secrets, salvage=salvage) as opened:
+        return [(inner.name, inner.volume) for inner in opened.inner(partition)]
+
+
 @contextmanager
-def open_browser(source: ImageSummary | DiskSurvey, partition: int, secrets: Secrets) -> Iterator[TreeBrowser]:
-    """Look into a partition; 0 is a file system on the whole disk. Raises as engine.browse."""
-    with _opened(source, secrets) as opened, opened.tree(partition) as tree:
+def open_browser(
+    source: ImageSummary | DiskSurvey, partition: int, secrets: Secrets, inside: str = "", *, salvage: bool = False
+) -> Iterator[TreeBrowser]:
+    """Look into a partition, or the volume ``inside`` of it; 0 is a file system on the whole disk. Raises as engine.browse."""
+    with _opened(source, secrets, salvage=salvage) as opened, opened.tree(partition, inside) as tree:
         browser = TreeBrowser(tree)
         try:
             yield browser

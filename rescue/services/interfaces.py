@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from rescue.filesystems.files.tree import Entry
 from rescue.images.secrets import Secrets
@@ -15,10 +15,15 @@ from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken, Event, Finished
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
+from rescue.model.volume import Volume
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
 from rescue.planning.retention import PruneRequest
 from rescue.planning.wipe import WipeRequest
+
+if TYPE_CHECKING:
+    from rescue.images.keyslots import SlotKind
+    from rescue.images.rekey import Changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,19 @@ class Listing:
 
     entries: tuple[Entry, ...]
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MountedImage:
+    """An image whose file systems are mounted in folders below ``folder``, until somebody ends that or the computer stops.
+
+    ``points``: those folders. ``problems``: sentences on what is not mounted, and on damage; known right after mounting only.
+    """
+
+    image: str
+    folder: str
+    points: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
 
 class FileBrowser(Protocol):
@@ -194,9 +212,19 @@ class Machine(Protocol):
         """Raises as :meth:`image`; UsageError when the format is not known, RefusedError when the file exists."""
         ...
 
-    def open_files(self, source: ImageSummary | DiskSurvey, partition: int) -> AbstractContextManager[FileBrowser]:
+    def volumes_in(self, source: ImageSummary | DiskSurvey, partition: int, *, salvage: bool = False) -> list[tuple[str, Volume]]:
+        """The volumes in a partition, as far as they can be opened, by name: "vg0/root", "" where there is one.
+
+        What is still locked is among them. Raises as :meth:`open_files`, ProgramError.
+        """
+        ...
+
+    def open_files(
+        self, source: ImageSummary | DiskSurvey, partition: int, inside: str = "", *, salvage: bool = False
+    ) -> AbstractContextManager[FileBrowser]:
         """Look into a partition of an image or a disk (0: no partitions) as long as the context lasts.
 
+        ``inside``: into this one of the volumes in it. With ``salvage`` also into an image that is damaged or lacks files.
         Raises UsageError (no such partition), UnsupportedError (its files cannot be shown), FormatError, SourceReadError,
         CredentialError, DamagedError.
         """
@@ -206,12 +234,35 @@ class Machine(Protocol):
         """Copy files out. Raises as :meth:`open_files`; UsageError; AlreadyThereError (planning/extract.py)."""
         ...
 
+    def mount_image(self, image: str, folder: str, *, salvage: bool = False) -> MountedImage:
+        """Mount what an image holds in an empty or a new folder, in a process that stays. Raises RescueError."""
+        ...
+
+    def mounted_images(self) -> list[MountedImage]:
+        """Those that were mounted, by anybody, and not unmounted since."""
+        ...
+
+    def unmount_image(self, folder: str) -> None:
+        """End what :meth:`mount_image` began. Raises RefusedError when it is in use, or nothing is mounted there."""
+        ...
+
+    def opens_with(self, image: str) -> tuple[SlotKind, ...]:
+        """What opens an encrypted image. Raises UsageError (it is not encrypted), RescueError."""
+        ...
+
+    def change_keys(self, image: str, changes: Changes) -> tuple[SlotKind, ...]:
+        """Change what opens an image that this machine's secrets open; its data are not rewritten. What opens it then.
+
+        Raises CredentialError, UsageError (nothing would open it), RefusedError (no place for another key), DamagedError.
+        """
+        ...
+
     def is_encrypted(self, path: str) -> bool:
         """Whether this is an image that a passphrase or key opens. Anything else, a missing file included, is not."""
         ...
 
     def with_secrets(self, secrets: Secrets) -> Self:
-        """The same machine, with what opens encrypted images; without it, they raise CredentialError."""
+        """The same machine, with what opens encrypted images; without it, they raise CredentialError. Volumes stay unlocked."""
         ...
 
     def with_unlocked(self, source: ImageSummary | DiskSurvey, partition: int, secret: bytes) -> Self:

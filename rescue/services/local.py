@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from rescue.devices.kernel import Kernel
 from rescue.devices.open import resolve
@@ -35,6 +35,7 @@ from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
+from rescue.model.volume import Volume
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.clone import plan_clone, refuse_clone
 from rescue.planning.consolidate import plan_consolidate
@@ -50,13 +51,17 @@ from rescue.planning.wipe import WipeRequest, plan_wipe
 from rescue.planning.words import disk_words
 from rescue.planning.writable import target_sectors
 from rescue.services.begun import interrupted
-from rescue.services.interfaces import FileBrowser, Job
+from rescue.services.interfaces import FileBrowser, Job, MountedImage
 from rescue.services.library import list_images
 from rescue.services.places import MountedPlace, filesystem_of, find_places
 from rescue.stores.address import local_path
 from rescue.stores.folder import FolderStore
 from rescue.system.joined import open_source
 from rescue.system.run import run
+
+if TYPE_CHECKING:
+    from rescue.images.keyslots import SlotKind
+    from rescue.images.rekey import Changes
 
 _SALVAGED: Final = (
     "What is restored of an incomplete image with --salvage cannot be fitted: file systems with gaps stay as they are."
@@ -135,7 +140,7 @@ class LocalMachine:
     def with_secrets(self, secrets: Secrets) -> Self:
         """See Machine."""
         other = copy.copy(self)
-        other._secrets = secrets
+        other._secrets = replace(secrets, volume_keys={**self._secrets.volume_keys, **secrets.volume_keys})
         return other
 
     def with_unlocked(self, source: ImageSummary | DiskSurvey, partition: int, secret: bytes) -> Self:
@@ -327,11 +332,49 @@ class LocalMachine:
         """See Machine."""
         return plan_export(self.image(image), _file_facts(file), format_)
 
-    def open_files(self, source: ImageSummary | DiskSurvey, partition: int) -> AbstractContextManager[FileBrowser]:
+    def volumes_in(self, source: ImageSummary | DiskSurvey, partition: int, *, salvage: bool = False) -> list[tuple[str, Volume]]:
+        """See Machine."""
+        from rescue.services.files import volumes_in
+
+        return volumes_in(source, partition, self._secrets, salvage=salvage)
+
+    def open_files(
+        self, source: ImageSummary | DiskSurvey, partition: int, inside: str = "", *, salvage: bool = False
+    ) -> AbstractContextManager[FileBrowser]:
         """See Machine."""
         from rescue.services.files import open_browser
 
-        return open_browser(source, partition, self._secrets)
+        return open_browser(source, partition, self._secrets, inside, salvage=salvage)
+
+    def mount_image(self, image: str, folder: str, *, salvage: bool = False) -> MountedImage:
+        """See Machine."""
+        from rescue.services.mounts import mount_image
+
+        return mount_image(image, folder, self._secrets, salvage=salvage)
+
+    def mounted_images(self) -> list[MountedImage]:
+        """See Machine."""
+        from rescue.services.mounts import mounted_images
+
+        return mounted_images()
+
+    def unmount_image(self, folder: str) -> None:
+        """See Machine."""
+        from rescue.services.mounts import unmount_image
+
+        unmount_image(folder)
+
+    def opens_with(self, image: str) -> tuple[SlotKind, ...]:
+        """See Machine."""
+        from rescue.images.rekey import key_area_of
+
+        return tuple(sorted(key_area_of(local_path(image)).kinds))
+
+    def change_keys(self, image: str, changes: Changes) -> tuple[SlotKind, ...]:
+        """See Machine."""
+        from rescue.images.rekey import rekey_file
+
+        return tuple(sorted(rekey_file(local_path(image), self._secrets, changes).kinds))
 
     def plan_extract(self, source: ImageSummary | DiskSurvey, partition: int, request: ExtractRequest) -> Plan:
         """See Machine."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from rescue.model.disk import Disk
-from rescue.model.plan import ExportImage, MountImage, Plan, VerifyImage
+from rescue.model.plan import ConsolidateImage, ExportImage, MountImage, Plan, RemoveImages, VerifyImage, VerifyStore
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.model.volume import Volume
 from rescue.planning.words import content_words, plain, role_words
@@ -48,6 +48,17 @@ _FACTS = {
     "saved": "The old partition table is kept in",
     "moved_bytes": "Moved",
     "bad_bytes": "Could not be read",
+    "missing_bytes": "Missing",
+    "won_bytes": "Won by reading again",
+    "damaged_places": "Damaged places",
+    "images": "Images",
+    "whole_images": "Whole images",
+    "removed": "Removed",
+    "stayed": "Stayed all the same",
+    "freed_bytes": "Free again",
+    "data_bytes": "Data",
+    "recompressed_bytes": "Compressed again",
+    "file_size": "Size of the file",
     "damaged_files": "Damaged files",
     "seconds": "Time",
 }
@@ -55,7 +66,7 @@ _FACTS = {
 JOB_NAMES: Final[dict[str, tuple[str, str]]] = {
     "backup": ("Back up", "Backing up"),
     "restore": ("Restore", "Restoring"),
-    "verify": ("Check an image", "Checking an image"),
+    "verify": ("Check", "Checking"),
     "export": ("Export", "Exporting an image"),
     "extract": ("Files", "Copying files"),
     "prune": ("Remove images", "Removing images"),
@@ -203,6 +214,13 @@ def job_words(plan: Plan) -> str:
             return f"Wipe {plain(plan.target.title)}"
         case "partition" if plan.target is not None:
             return f"Change the partitions of {plain(plan.target.title)}"
+        case "verify" if any(isinstance(step, VerifyStore) for step in plan.steps):
+            return f"Check all images in {plain(next(s.store for s in plan.steps if isinstance(s, VerifyStore)))}"
+        case "prune":
+            return f"Remove images from {plain(next((s.store for s in plan.steps if isinstance(s, RemoveImages)), 'a folder'))}"
+        case "consolidate":
+            image = next(step.image for step in plan.steps if isinstance(step, ConsolidateImage))
+            return f"Make a full image of {plain(image.rsplit('/', 1)[-1])}"
         case "verify" | "export":
             images = [step.image for step in plan.steps if isinstance(step, VerifyImage | MountImage | ExportImage)]
             verb = "Check" if plan.kind == "verify" else "Export"

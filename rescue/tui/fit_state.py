@@ -108,7 +108,7 @@ class FitState:
 
     def with_mode(self, mode: FitMode) -> FitState:
         """Another way; what was asked of single partitions is forgotten where all are to stay as they are."""
-        kept = replace(NO_WISHES, new_ids=self.wishes.new_ids)
+        kept = replace(NO_WISHES, new_ids=self.wishes.new_ids, overlay=self.wishes.overlay)
         return replace(self, mode=mode, wishes=kept if mode == "same" else self.wishes)
 
     def with_wish(self, number: int, wish: FitWish | None) -> FitState:
@@ -138,6 +138,10 @@ class FitState:
         wish = self.wish(number)
         return self.with_wish(number, None if wish and wish.kind == kind else FitWish(number, kind))
 
+
+    def with_overlay(self, folder: str) -> FitState:
+        """What is moved while file systems are made smaller is kept in this folder; "": in the memory."""
+        return replace(self, wishes=replace(self.wishes, overlay=folder))
     def stepped(self, number: int, direction: int) -> FitState:
         """One step smaller (-1) or larger (1), to a whole number of steps, within what its content bears."""
         step = self.step

@@ -13,19 +13,26 @@ from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
 from rescue.model.volume import Volume
 from rescue.planning.partition_plan import PartitionRequest
+from rescue.planning.retention import PruneRequest
 from rescue.planning.wipe import WipeRequest
 from rescue.services import BackupRequest, CloneRequest, ExtractRequest, Machine, RestoreRequest
 
-FlowKind = Literal["backup", "restore", "clone", "verify", "files", "partition", "wipe"]
+FlowKind = Literal[
+    "backup", "restore", "clone", "verify", "files", "partition", "wipe", "images", "prune", "consolidate", "export"
+]
 
 FLOW_NAMES: dict[FlowKind, str] = {
     "backup": "Back up",
     "restore": "Restore",
     "clone": "Clone",
-    "verify": "Check an image",
+    "verify": "Check",
     "files": "Files",
     "partition": "Partitions",
     "wipe": "Wipe",
+    "images": "Images",
+    "prune": "Remove old images",
+    "consolidate": "Make a full image",
+    "export": "Export",
 }
 TableWork = Literal["", "put-back", "repair"]
 
@@ -75,6 +82,13 @@ class Flow:
     extract: ExtractRequest | None = None
     destination: OpenedPlace | None = None  # where they are copied to
     plan: Plan | None = None
+    unlocked: tuple[int, ...] = ()  # partitions whose encrypted volumes ``machine`` opens
+    inside: str = ""  # of the volumes in ``volume`` this one
+    salvage: bool = False  # of an image that is damaged what there is
+    prune: PruneRequest | None = None
+    into: Path | None = None  # the folder for a full image
+    file: Path | None = None  # the new virtual disk
+    format: str = ""  # of that
 
     @property
     def places(self) -> tuple[OpenedPlace, ...]:

@@ -102,6 +102,9 @@ class RescueScreen(Screen[None]):
     def disks_changed(self) -> None:
         """Called on the screen in front when the list of disks is new."""
 
+    def mounts_changed(self) -> None:
+        """Called on every screen when an image was mounted or unmounted."""
+
     def show_jobs(self, words: str) -> None:
         """The title line's word about jobs, and whatever else of the screen speaks of them."""
         self.query_one(TitleBar).jobs = words

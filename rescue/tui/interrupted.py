@@ -11,7 +11,7 @@ from typing import get_args
 from rescue.model.disk import Disk
 from rescue.model.fit import NO_WISHES, FitMode, FitWish, FitWishes, WishKind
 from rescue.model.fitting import FitDisk
-from rescue.model.plan import CaptureDisk, DeployImage, Plan
+from rescue.model.plan import CaptureDisk, DeployImage, MendImage, Plan
 from rescue.model.survey import DiskSurvey, Place
 from rescue.tui.follow import Follower
 from rescue.units import parse_size
@@ -50,6 +50,11 @@ def fit_of(plan: Plan) -> tuple[FitMode | None, FitWishes]:
     return mode, wishes
 
 
+def unlocked_of(plan: Plan) -> tuple[int, ...]:
+    """The partitions whose encrypted volumes were opened for a job, as its command tells."""
+    return tuple(int(value) for option, value in pairwise(plan.command) if option == "--unlock" and value.isdigit())
+
+
 def _sized(text: str) -> FitWish:
     number, _, size = text.partition("=")
     match size:
@@ -63,7 +68,7 @@ def _sized(text: str) -> FitWish:
 
 def folder_of(plan: Plan) -> str:
     """The folder that a backup writes into, or that the image of a restore is in."""
-    captures = [step.store for step in plan.steps if isinstance(step, CaptureDisk)]
+    captures = [step.store for step in plan.steps if isinstance(step, CaptureDisk | MendImage)]
     return captures[0] if captures else str(Path(image_of(plan)).parent)
 
 
@@ -84,7 +89,10 @@ def interrupted(followers: Iterable[Follower]) -> list[Follower]:
             continue
         seen.add(about)
         # Before its first step nothing was written: there is nothing to go on with.
-        if follower.finished is not None and follower.finished.state != "succeeded" and follower.current >= 0:
+        if follower.finished is None or follower.finished.state == "succeeded" or follower.current < 0:
+            continue
+        # What a damaged image could give was restored: another time it gives the same.
+        if plan.kind != "restore" or not follower.finished.facts.get("missing_bytes"):
             found.append(follower)
     return found
 

@@ -7,6 +7,7 @@ nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar, cast
 
 from textual import on
@@ -19,9 +20,11 @@ from textual.widgets import Input, Static
 
 from rescue.errors import RescueError
 from rescue.images.secrets import Secrets, hash_key_file, passphrase_bytes, recovery_bytes
+from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.services import Machine
 from rescue.tui.theme import BAD, PLAIN, QUIET, STRONG, WARN
 from rescue.tui.widgets.toggle import Toggle
+from rescue.volumes.secret import opened_by_file, typed_secret
 
 if TYPE_CHECKING:
     from rescue.tui.app import RescueApp
@@ -75,24 +78,32 @@ class _Dialog(ModalScreen[Answer | None], Generic[Answer]):
         self.dismiss(None)
 
 
-class UnlockDialog(_Dialog[Machine]):
-    """Ask until ``check`` accepts the machine with the secrets (it raises CredentialError else); gives that machine, or None."""
+class _Opening(_Dialog[Machine]):
+    """Ask until what was typed opens it; gives the machine that has it open, or None."""
 
-    def __init__(self, what: str, check: Callable[[Machine], object]) -> None:
+    TITLE_WORDS: ClassVar[str] = "Encrypted"
+    WAYS: ClassVar[tuple[str, ...]] = _WAYS
+    INTRODUCTION: ClassVar[str] = " is opened by any of these:\n"
+
+    def __init__(self, what: str) -> None:
         super().__init__()
-        self._what, self._check = what, check
+        self._what = what
         self._trying = False
+
+    def attempt(self, way: int, typed: str) -> Machine:
+        """The machine that has it open; called in a thread. Raises RescueError, OSError."""
+        raise NotImplementedError
 
     def compose(self) -> ComposeResult:
         """What is to be opened, with what, the field, what was wrong."""
         with Vertical(id="dialog"):
-            yield Static(Content.styled("Encrypted", STRONG))
-            yield Static(Content.assemble(("\n" + self._what, PLAIN), (" is opened by any of these:\n", QUIET)))
+            yield Static(Content.styled(self.TITLE_WORDS, STRONG))
+            yield Static(Content.assemble(("\n" + self._what, PLAIN), (self.INTRODUCTION, QUIET)))
             with Horizontal(classes="pair"):
                 yield Static(Content.styled("Open it with", PLAIN), classes="label")
-                yield Toggle(_WAYS, 0, name="way")
+                yield Toggle(self.WAYS, 0, name="way")
             with Horizontal(classes="pair"):
-                yield Static(Content.styled(_WAYS[0], PLAIN), classes="label", id="what")
+                yield Static(Content.styled(self.WAYS[0], PLAIN), classes="label", id="what")
                 yield Input(password=True, id="secret")
             yield Static("", id="said")
             yield Static(Content.styled(f"\n{_KEYS}", QUIET))
@@ -108,7 +119,7 @@ class UnlockDialog(_Dialog[Machine]):
         # A recovery key is compared with its paper while it is typed; a path is no secret.
         field.password = event.index == 0
         field.placeholder = _PLACEHOLDERS[event.index]
-        self.query_one("#what", Static).update(Content.styled(_WAYS[event.index], PLAIN))
+        self.query_one("#what", Static).update(Content.styled(self.WAYS[event.index], PLAIN))
         self.say("")
 
     @on(Input.Submitted)
@@ -121,14 +132,7 @@ class UnlockDialog(_Dialog[Machine]):
             field.value = ""
         self._trying = True
         self.say("Trying …", QUIET)
-        machine, check = self.rescue.machine, self._check
-
-        def work() -> Machine:
-            unlocked = machine.with_secrets(secrets_from(way, typed))
-            check(unlocked)
-            return unlocked
-
-        self.rescue.in_thread(work, self._opened, self._wrong)
+        self.rescue.in_thread(lambda: self.attempt(way, typed), self._opened, self._wrong)
 
     def _opened(self, machine: Machine) -> None:
         if self.is_attached:
@@ -139,6 +143,40 @@ class UnlockDialog(_Dialog[Machine]):
         if self.is_attached:
             self.say(f"✗ {error.message} {error.hint}".strip())
             self.query_one("#secret").focus()
+
+
+class UnlockDialog(_Opening):
+    """An encrypted image: ``check`` accepts the machine with the secrets, or raises CredentialError. ``base`` is kept else."""
+
+    def __init__(self, what: str, check: Callable[[Machine], object], base: Machine | None = None) -> None:
+        super().__init__(what)
+        self._check, self._base = check, base
+
+    def attempt(self, way: int, typed: str) -> Machine:
+        """See _Opening."""
+        machine = (self._base or self.rescue.machine).with_secrets(secrets_from(way, typed))
+        self._check(machine)
+        return machine
+
+
+class UnlockVolumeDialog(_Opening):
+    """The encrypted volumes in a partition of a disk, or of the disk in an image."""
+
+    TITLE_WORDS = "Encrypted partition"
+    WAYS = _WAYS[:2]
+    INTRODUCTION = "\nIts own passphrase, that of the computer. It is not written anywhere.\n"
+
+    def __init__(self, what: str, machine: Machine, source: ImageSummary | DiskSurvey, partition: int) -> None:
+        super().__init__(what)
+        self._machine, self._source, self._partition = machine, source, partition
+
+    def attempt(self, way: int, typed: str) -> Machine:
+        """See _Opening."""
+
+        def opened(secret: bytes) -> Machine:
+            return self._machine.with_unlocked(self._source, self._partition, secret)
+
+        return opened_by_file(Path(typed.strip()), opened) if way == 1 else opened(typed_secret(typed))
 
 
 class NewPassphraseDialog(_Dialog[Secrets]):

@@ -30,15 +30,23 @@ from rescue.tui.widgets.lines import BLANK, Line, Lines
 _NEXT = {
     "backup": "Keep the image's disk in a safe place. “Check an image” reads it again at any time.",
     "restore": "Remove the rescue stick and restart. If the disk holds a system, the computer can start from it.",
-    "verify": "This image can be restored.",
+    "verify": "What was checked can be restored.",
+    "export": "Give the file to a virtual machine as its disk.",
+    "consolidate": "The images that it was made of can be removed now: “Images”, then O.",
+    "prune": "What is left can be restored as before.",
     "clone": "Switch off, and take one of the two disks out: they have the same identifiers. Then start from the other.",
     "partition": "The disk can be used. “Partitions” shows it as it is now.",
     "extract": "The files are on their disk completely. It can be taken out when you are back on the Home screen.",
 }
 _OF_FILES = ("files", "folders", "links", "folder", "lost", "failed", "failures")  # in the verdict and the messages
 # In the sentences, or only of use in the log.
-_SAID_ELSEWHERE = frozenset({"died", "verified", "read_back", "uuid", "hash", "saved", "resized", *_OF_FILES})
-_LOSSES = frozenset({"bad_bytes", "damaged_files"})
+_SAID_ELSEWHERE = frozenset(
+    {
+        "died", "verified", "read_back", "uuid", "hash", "saved", "resized", "damage", "next", "source_failed", "defects",
+        "store", "damaged", "locked", "unreadable", "format", *_OF_FILES,
+    }
+)  # fmt: skip
+_LOSSES = frozenset({"bad_bytes", "missing_bytes", "damaged_files", "damaged_places"})
 _LISTED = 100  # of each list; all of it is in the log
 
 
@@ -82,7 +90,13 @@ def verdict_lines(follower: Follower) -> list[Line]:
             lines, style = [Line("Done. Everything is copied.", f"bold {GOOD}", "✓ ")], PLAIN
         case "failed" if follower.job.plan.kind == "extract" and facts.get("failures"):
             lines, style = [Line("Done, but not everything could be copied.", f"bold {WARN}", "⚠ ")], PLAIN
-        case "succeeded" if follower.job.plan.kind == "partition":
+        case "failed" if finished.exit_code == 4 and follower.job.plan.kind == "verify":
+            lines, style = [Line("Damaged.", BAD, "✗ ")], BAD
+        case "failed" if facts.get("missing_bytes"):
+            lines, style = [Line("Done, but not all of it could be had.", f"bold {WARN}", "⚠ ")], PLAIN
+        case "succeeded" if follower.job.plan.kind == "export" or facts.get("whole_images"):
+            lines, style = [Line("Done, and proved.", f"bold {GOOD}", "✓ ")], PLAIN
+        case "succeeded" if follower.job.plan.kind in ("partition", "prune"):
             lines, style = [Line("Done.", f"bold {GOOD}", "✓ ")], PLAIN
         case "succeeded" if facts.get("samples"):
             lines, style = [Line("Done, and proved.", f"bold {GOOD}", "✓ ")], PLAIN
@@ -94,7 +108,7 @@ def verdict_lines(follower: Follower) -> list[Line]:
             lines, style = [Line("Stopped.", f"bold {WARN}", "■ ")], WARN
         case _:
             lines, style = [Line("Failed.", BAD, "✗ ")], BAD
-    lines += [BLANK, Line(plain(finished.message), style)]
+    lines += [BLANK, *(Line(plain(said), style) for said in finished.message.splitlines())]
     if finished.hint:
         lines.append(Line(plain(finished.hint), PLAIN))
     shown = fact_lines(facts, "✓" if finished.state == "succeeded" else "–")
@@ -105,7 +119,15 @@ def verdict_lines(follower: Follower) -> list[Line]:
         lines += [BLANK, Line("To know:", STRONG), *(Line(text, WARN, "  ⚠ ") for text in warnings)]
     lines.append(BLANK)
     then = next_words(follower.job.plan) if finished.state == "succeeded" else ""
-    if interrupted([follower]):
+    if facts.get("source_failed"):
+        then = "“Salvage the disk” makes an image of all that can still be read."
+    elif facts.get("missing_bytes") and follower.job.plan.kind == "restore":
+        then = "Let the file systems on it be checked by their own programs before the disk is used."
+    elif facts.get("missing_bytes") and follower.job.plan.kind == "backup":
+        then = (
+            "On the Home screen, G asks the disk again for what is missing. Restore the newest of the images to a healthy disk."
+        )
+    elif interrupted([follower]):
         then = "On the Home screen, G goes on with it: what was written so far is used."
     if then:
         lines.append(Line(then, PLAIN, "Next: ", STRONG))
@@ -139,7 +161,10 @@ class DoneScreen(RescueScreen):
     def heading(self) -> str:
         """The verdict, in a word."""
         name = JOB_NAMES[self.follower.job.plan.kind][0]
-        state = self.follower.finished.state if self.follower.finished else ""
+        finished = self.follower.finished
+        state = finished.state if finished else ""
+        if finished and finished.facts.get("missing_bytes") and finished.exit_code == 4:
+            return f"{name}: " + ("Damaged" if self.follower.job.plan.kind == "verify" else "Not complete")
         if self.follower.finished and self.follower.job.plan.kind == "extract" and self.follower.finished.facts.get("failures"):
             return f"{name}: Not everything was copied"
         return f"{name}: " + {"succeeded": "Done", "cancelled": "Stopped"}.get(state, "Failed")
@@ -153,6 +178,7 @@ class DoneScreen(RescueScreen):
         )
         yield Horizontal(
             PushButton("Home", name="home"),
+            *([PushButton("Salvage the disk", name="salvage")] if self._source_failed else []),
             PushButton("Save the log", name="save"),
             PushButton("Restart or switch off", name="power"),
             classes="row",
@@ -166,6 +192,17 @@ class DoneScreen(RescueScreen):
     def action_back(self) -> None:
         """Home."""
         self.rescue.go_home()
+
+    @property
+    def _source_failed(self) -> bool:
+        """Whether it ended because the disk that is read failed."""
+        finished = self.follower.finished
+        return bool(finished and finished.facts.get("source_failed"))
+
+    @on(PushButton.Pressed, "#salvage")
+    def _salvage(self) -> None:
+        """Make an image of all that can be read."""
+        self.rescue.salvage(self.follower)
 
     @on(PushButton.Pressed, "#save")
     def action_save(self) -> None:

@@ -19,6 +19,7 @@ from rescue.errors import RescueError
 from rescue.filesystems.files.tree import Entry, Kind
 from rescue.model.progress import CancelToken
 from rescue.model.text import shown
+from rescue.planning.words import plain
 from rescue.services import FileBrowser, Listing, Machine
 from rescue.tui.dialogs import Notice, Question
 from rescue.tui.flow import Flow
@@ -41,7 +42,9 @@ class OpenedFiles:
         if source is None or flow.volume is None:
             raise RescueError("Nothing was chosen to look into.")
         self._lock = threading.Lock()
-        self._context: AbstractContextManager[FileBrowser] | None = machine.open_files(source, flow.volume.partition)
+        self._context: AbstractContextManager[FileBrowser] | None = machine.open_files(
+            source, flow.volume.partition, flow.inside, salvage=flow.salvage
+        )
         self.browser = self._context.__enter__()
         self.root = self.browser.folder("")
 
@@ -98,7 +101,8 @@ class FilesScreen(RescueScreen):
         """What is looked into."""
         source, volume = self._flow.image or self._flow.source, self._flow.volume
         name = source_words(source) if source else ""
-        return f"Files: {name}" + (f", partition {volume.partition}" if volume and volume.partition else "")
+        inside = f"/{plain(self._flow.inside)}" if self._flow.inside else ""
+        return f"Files: {name}" + (f", partition {volume.partition}{inside}" if volume and volume.partition else inside)
 
     def content(self) -> Iterable[Widget]:
         """Where we are, the search, two panes."""

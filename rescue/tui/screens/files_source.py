@@ -13,7 +13,7 @@ from textual.widgets import Static
 from rescue.model.survey import DiskSurvey
 from rescue.tui.flow import Flow
 from rescue.tui.frame import RescueScreen
-from rescue.tui.screens.files_partition import after_source, volume_obstacle
+from rescue.tui.screens.files_partition import after_source, volume_obstacle, volumes_of
 from rescue.tui.screens.place import PlaceScreen
 from rescue.tui.screens.source import source_obstacle
 from rescue.tui.screens.target import disk_choice
@@ -64,6 +64,6 @@ class FilesSourceScreen(RescueScreen):
 
 def _disk_obstacle(survey: DiskSurvey) -> str:
     obstacle = source_obstacle(survey)
-    if not obstacle and all(volume_obstacle(volume) for volume in survey.volumes):
+    if not obstacle and all(map(volume_obstacle, volumes_of(Flow("files", source=survey)))):
         return "there are no files that can be read"
     return obstacle

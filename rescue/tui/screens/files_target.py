@@ -195,7 +195,9 @@ class FilesFolderScreen(RescueScreen):
     def _try(self, folder: Path, overwrite: bool = False) -> None:
         """Look whether something would be replaced; ask, if so; then the review."""
         flow = self._flow
-        request = ExtractRequest(tuple(entry.path for entry in flow.files), str(folder), overwrite)
+        request = ExtractRequest(
+            tuple(entry.path for entry in flow.files), str(folder), overwrite, salvage=flow.salvage, inside=flow.inside
+        )
         flow = replace(flow, extract=request, destination=self._opened)
         machine, source, volume = flow.machine or self.rescue.machine, flow.image or flow.source, flow.volume
         if source is None or volume is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar, Final
 
 from textual import on
@@ -23,9 +24,10 @@ from rescue.tui.describe import disk_name
 from rescue.tui.dialogs import AskLine, Notice, Question
 from rescue.tui.disk_map import Segment, draw_parts, parts_of
 from rescue.tui.fit_state import FitState, answer, proposed_mode
-from rescue.tui.flow import Flow
+from rescue.tui.flow import Flow, OpenedPlace
 from rescue.tui.frame import BACK_KEY, HELP_KEY, RescueScreen
 from rescue.tui.screens.review import ReviewScreen
+from rescue.tui.screens.where import WhereScreen
 from rescue.tui.theme import BAD, GOOD, PLAIN, QUIET, STRONG, WARN
 from rescue.tui.widgets.bars import KeyHint
 from rescue.tui.widgets.button import PushButton
@@ -90,6 +92,7 @@ class FitScreen(RescueScreen):
         Binding("m", "wish('max')", show=False),
         Binding("a,backspace", "automatic", show=False),
         Binding("t", "other_table", show=False),
+        Binding("o", "overlay", show=False),
         Binding("left_square_bracket", "reorder(-1)", show=False),
         Binding("right_square_bracket", "reorder(1)", show=False),
     ]
@@ -98,7 +101,8 @@ class FitScreen(RescueScreen):
         "written yet.\n\n"
         "In the list: ← and → make a partition smaller or larger, S takes a size that you type, P pins it to its size, X leaves "
         "it out, N makes it as small as what it holds allows, M gives it all the room that the others leave, A lets the program "
-        "decide again, [ and ] change the order. Enter shows these as a list. T makes an MBR of a GPT, or a GPT of an MBR.\n\n"
+        "decide again, [ and ] change the order. Enter shows these as a list. T makes an MBR of a GPT, or a GPT of an MBR. O "
+        "chooses where what is moved is kept while file systems are made smaller: in the memory, or on a disk.\n\n"
         "Identifiers: with its own, both disks can stay in one computer; files that name them, as fstab, follow.\n\n"
         "“At least” is what the content needs. What cannot be made smaller or larger keeps its size. File systems are made "
         "smaller on their way: the image or the old disk is not changed."
@@ -317,6 +321,54 @@ class FitScreen(RescueScreen):
             return
         self._change(self._state.with_wish(number, FitWish(number, "at-least" if text.endswith("+") else "exactly", size)))
 
+    # What is moved on the way
+
+    def _overlay_words(self) -> str:
+        return f"in {plain(self._state.wishes.overlay)}" if self._state.wishes.overlay else "in the memory"
+
+    def action_overlay(self) -> None:
+        """The memory, or a folder of another disk."""
+
+        def answered(key: str | None) -> None:
+            match key:
+                case "memory":
+                    self._with_overlay("", None)
+                case "folder":
+                    self.rescue.push_screen(
+                        WhereScreen(
+                            self._flow,
+                            "Where is what is moved kept?",
+                            self._overlay_chosen,
+                            what="Where are the data kept that are moved while file systems are made smaller?",
+                            obstacle="on a disk that is read or written",
+                            hand_over=True,
+                        )
+                    )
+
+        self.rescue.push_screen(
+            Question(
+                "Making file systems smaller",
+                "The image, or the old disk, is never changed: what has to be moved in it is kept aside until it is copied. "
+                f"Now it is kept {self._overlay_words()}.",
+                [("memory", "In the memory of this computer"), ("folder", "On a disk, for where the memory is too small …")],
+            ),
+            answered,
+        )
+
+    def _overlay_chosen(self, folder: Path, opened: OpenedPlace | None) -> None:
+        self.rescue.pop_screen()
+        self._with_overlay(str(folder), opened)
+
+    def _with_overlay(self, folder: str, opened: OpenedPlace | None) -> None:
+        before, self._flow = self._flow.destination, replace(self._flow, destination=opened)
+        if before is not opened:
+            self.rescue.give_back(before)
+        self._set(self._state.with_overlay(folder))
+
+    def on_unmount(self) -> None:
+        """Left: unmount what no job needs."""
+        self.rescue.give_back(self._flow.destination)
+
     @on(Choices.OptionSelected)
     def _chosen(self) -> None:
         number = self._number
@@ -331,6 +383,8 @@ class FitScreen(RescueScreen):
             ("leave-out", "Leave it out: it will not be on the target" if not self._state.is_left_out(number) else "Take it in"),
             ("earlier", "Before the one before it"),
             ("later", "Behind the one behind it"),
+            ("table", "Of all of them: another kind of partition table"),
+            ("overlay", f"Of all of them: what is moved is kept {self._overlay_words()} …"),
         ]
         if wish is None:
             answers = [answer for answer in answers if answer[0] != "automatic"]
@@ -341,6 +395,10 @@ class FitScreen(RescueScreen):
                     self.action_automatic()
                 case "size":
                     self.action_size()
+                case "table":
+                    self.action_other_table()
+                case "overlay":
+                    self.action_overlay()
                 case "earlier" | "later":
                     self.action_reorder(-1 if key == "earlier" else 1)
                 case str():

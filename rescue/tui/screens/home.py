@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from rescue.planning.words import plain
 from rescue.tui.describe import job_words
 from rescue.tui.dialogs import Question
 from rescue.tui.flow import Flow
@@ -18,6 +19,7 @@ from rescue.tui.frame import HELP_KEY, Body, RescueScreen
 from rescue.tui.screens.files_source import FilesSourceScreen
 from rescue.tui.screens.leave import ask_to_leave
 from rescue.tui.screens.log import LogScreen
+from rescue.tui.screens.mounts import MountsScreen
 from rescue.tui.screens.place import PlaceScreen
 from rescue.tui.screens.resume import ResumeScreen
 from rescue.tui.screens.running import RunningScreen
@@ -35,7 +37,7 @@ _ENTRIES = (
     Entry("files", "f", "Files", "Look into an image or a disk, and copy files out of it."),
     Entry("partition", "t", "Partitions", "Create, delete, resize, move and format partitions of a disk."),
     Entry("wipe", "w", "Wipe", "Erase a disk, so that nothing is found on it any more."),
-    Entry("verify", "v", "Check", "Read an image from end to end and compare every hash in it."),
+    Entry("images", "i", "Images", "Check them, remove old ones, mount, export, change what opens them."),
     Entry("log", "l", "Log & shell", "What ran, what it said, and a command line."),
     Entry("power", "p", "Power off", "Restart this computer, switch it off, or leave this program."),
 )
@@ -47,6 +49,7 @@ _KEYS = (
 )
 _JOB_KEY = KeyHint("J", "Running job", "screen.job")
 _GO_ON_KEY = KeyHint("G", "Go on", "screen.go_on")
+_MOUNTS_KEY = KeyHint("M", "Mounted", "screen.mounts")
 
 
 class HomeScreen(RescueScreen):
@@ -57,7 +60,7 @@ class HomeScreen(RescueScreen):
         "Each disk is drawn to scale: █ is space that holds data, ░ is free space in a partition, · belongs to no partition. "
         "The numbers on the map are those of the partitions listed below it.\n\n"
         "Choose what to do with the arrow keys and Enter, with a number, or with a letter: R restore, B back up, C clone, "
-        "F files, T partitions, W wipe, V check (verify) an image, L log and shell, P power off. J goes to the running job, "
+        "F files, T partitions, W wipe, I images, L log and shell, P power off. J goes to the running job, M to mounted images, "
         "G goes on with one that was interrupted. "
         "Disks that are plugged in appear by themselves; F5 looks again."
     )
@@ -66,6 +69,7 @@ class HomeScreen(RescueScreen):
         Binding("f5", "look_again", show=False),
         Binding("j", "job", show=False),
         Binding("g", "go_on", show=False),
+        Binding("m", "mounts", show=False),
     ]
 
     def content(self) -> Iterable[Widget]:
@@ -73,6 +77,7 @@ class HomeScreen(RescueScreen):
         yield Body(Static(Content.styled("Looking for disks …", STRONG), id="looking"), name="disks")
         yield Static("", id="jobs", classes="note")
         yield Static("", id="interrupted", classes="note")
+        yield Static("", id="mounted", classes="note")
         yield Menu(_ENTRIES)
 
     def on_mount(self) -> None:
@@ -125,13 +130,26 @@ class HomeScreen(RescueScreen):
             more = f" and {len(stopped) - 1} more" if len(stopped) > 1 else ""
             sentence = f"■ Interrupted{more}, press G: "
             gone_on.update(Content.assemble((sentence, WARN), (job_words(stopped[0].job.plan), QUIET)))
+        mounted = self.rescue.mounted
+        told = self.query_one("#mounted", Static)
+        told.display = bool(mounted)
+        if mounted:
+            more = f" and {len(mounted) - 1} more" if len(mounted) > 1 else ""
+            where = f"{plain(mounted[0].image.rsplit('/', 1)[-1])} at {plain(mounted[0].folder)}{more}"
+            told.update(Content.assemble(("▪ Mounted, press M: ", STRONG), (where, QUIET)))
         if running:
             words = "1 job running" if len(running) == 1 else f"{len(running)} jobs running"
             sentence = job_words(running[0].job.plan)
             line.update(
                 Content.assemble((f"▶ {words}, {int(running[0].share * 100)} %. Press J to see it. ", STRONG), (sentence, QUIET))
             )
-        self.query_one(KeyBar).show((*_KEYS, *((_JOB_KEY,) if running else ()), *((_GO_ON_KEY,) if stopped else ())))
+        self.query_one(KeyBar).show(
+            (*_KEYS, *((_JOB_KEY,) if running else ()), *((_GO_ON_KEY,) if stopped else ()), *((_MOUNTS_KEY,) if mounted else ()))
+        )
+
+    def mounts_changed(self) -> None:
+        """Say which images are mounted."""
+        self.jobs_changed()
 
     def on_screen_resume(self) -> None:
         """Back from a job, or from forgetting one."""
@@ -149,8 +167,8 @@ class HomeScreen(RescueScreen):
                 self.rescue.push_screen(PlaceScreen(Flow("restore")))
             case "backup":
                 self.rescue.push_screen(SourceScreen(Flow("backup")))
-            case "verify":
-                self.rescue.push_screen(PlaceScreen(Flow("verify")))
+            case "images":
+                self.rescue.push_screen(PlaceScreen(Flow("images")))
             case "clone":
                 self.rescue.push_screen(SourceScreen(Flow("clone")))
             case "partition" | "wipe":
@@ -173,6 +191,11 @@ class HomeScreen(RescueScreen):
         """To the newest running job."""
         if self.rescue.running:
             self.rescue.push_screen(RunningScreen(self.rescue.running[0]))
+
+    def action_mounts(self) -> None:
+        """To the images that are mounted."""
+        if self.rescue.mounted:
+            self.rescue.push_screen(MountsScreen())
 
     def action_go_on(self) -> None:
         """To the newest interrupted job, or to a choice of them."""

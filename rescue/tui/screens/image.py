@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from rescue.errors import RescueError
+from rescue.errors import CredentialError, RescueError
 from rescue.model.survey import ImageSummary
 from rescue.planning.words import plain
 from rescue.services import Machine
@@ -23,6 +23,7 @@ from rescue.tui.flow import Flow, FlowKind
 from rescue.tui.frame import RescueScreen
 from rescue.tui.screens.check import CheckScreen
 from rescue.tui.screens.files_partition import after_source
+from rescue.tui.screens.image_actions import is_damaged
 from rescue.tui.screens.target import TargetScreen
 from rescue.tui.secret_dialogs import UnlockDialog
 from rescue.tui.theme import GOOD, PLAIN, QUIET, STRONG, WARN
@@ -190,46 +191,95 @@ class ImageScreen(RescueScreen):
     def _chosen(self, event: RowList.Chosen) -> None:
         if event.key.startswith(_FOLDER):
             folder = self._folder / event.key.removeprefix(_FOLDER)
-            self.rescue.push_screen(ImageScreen(replace(self._flow, folder=folder)))
+            self.rescue.push_screen(type(self)(replace(self._flow, folder=folder)))
         else:
             self._choose(self._images[event.key])
 
     def _choose(self, image: ImageSummary) -> None:
         if image.locked:
             self._unlock(image)
+        elif is_damaged(image):
+            self._offer_salvage(image, "This image is damaged", plain(image.problem))
         elif image.problem:
             hint = "Choose another image." if self._flow.kind == "restore" else ""
             self.rescue.push_screen(Notice(f"{plain(image.name)} cannot be used", plain(image.problem), hint))
         elif image.health == "FAILED" and self._flow.kind == "restore":
-            self._warn(image)
+            self._offer_salvage(image, "This image failed its last check", "Some of what it holds is damaged.")
+        elif image.bad_bytes and self._flow.kind == "restore":
+            said = f"{human_size(image.bad_bytes)} of the disk could not be read when it was made."
+            self._offer_salvage(image, "This image is not complete", said)
         else:
-            self._go(image)
+            self.use(image)
 
-    def _unlock(self, image: ImageSummary) -> None:
+    def _unlock(self, image: ImageSummary, *, salvage: bool = False) -> None:
         found: list[ImageSummary] = []  # to try a passphrase takes a second: what it opened is kept
 
         def opened(machine: Machine | None) -> None:
             if machine is not None:
                 self._flow = replace(self._flow, machine=machine)
                 self._read(image.path)
-                self._choose(found[-1])
+                if salvage:
+                    self.use(found[-1], salvage=True)
+                else:
+                    self._choose(found[-1])
 
-        self.rescue.push_screen(UnlockDialog(plain(image.name), lambda machine: found.append(machine.image(image.path))), opened)
+        def check(machine: Machine) -> None:
+            found.append(machine.image(image.path, salvage=salvage))
 
-    def _warn(self, image: ImageSummary) -> None:
+        self.rescue.push_screen(UnlockDialog(plain(image.name), check, self._flow.machine), opened)
+
+    def _offer_salvage(self, image: ImageSummary, title: str, text: str) -> None:
+        """What is whole of a damaged image can be had all the same."""
+
         def answered(answer: str | None) -> None:
             if answer == "use":
-                self._go(image)
+                self._open_damaged(image)
 
+        verb = {"restore": "Restore all that is whole of it", "files": "Look at what is whole of it"}
+        warning = "What is lost becomes zeros on the disk. The files that this costs are named, as far as that can be told."
         self.rescue.push_screen(
             Question(
-                "This image failed its last check",
-                plain(image.name),
-                [("back", "Choose another image"), ("use", "Use it all the same")],
-                warning="Some of what it holds is damaged. A restore stops at the damage and leaves a disk that cannot be used.",
+                title,
+                f"{plain(image.name)}\n\n{text}",
+                [("back", "Choose another image"), ("use", verb.get(self._flow.kind, "Use what is whole of it"))],
+                warning=warning if self._flow.kind == "restore" else "",
             ),
             answered,
         )
 
-    def _go(self, image: ImageSummary) -> None:
-        self.rescue.push_screen(NEXT[self._flow.kind](replace(self._flow, image=image)))
+    def _open_damaged(self, image: ImageSummary) -> None:
+        """With what can be had of it; reading a long index anew may take a while."""
+        machine = self._machine
+        self._say("Looking what is whole of it …")
+
+        def look() -> ImageSummary | None:
+            try:
+                return machine.image(image.path, salvage=True)
+            except CredentialError:
+                return None
+
+        def looked(found: ImageSummary | None) -> None:
+            self._say("")
+            if found is None:
+                self._unlock(image, salvage=True)
+            else:
+                self.use(found, salvage=True)
+
+        self.in_thread(look, looked)
+
+    def use(self, image: ImageSummary, *, salvage: bool = False) -> None:
+        """Go on with an image; with ``salvage`` it is damaged, and what is whole of it is taken."""
+        flow = replace(self._flow, image=image, folder=self._folder, salvage=salvage)
+        if flow.kind == "restore":
+            flow = replace(flow, restore=replace(flow.restore, salvage=salvage))
+        self.rescue.push_screen(NEXT[flow.kind](flow))
+
+    @property
+    def flow(self) -> Flow:
+        """What was chosen so far, with the folder that is shown and what was unlocked here."""
+        return replace(self._flow, folder=self._folder)
+
+    @property
+    def has_images(self) -> bool:
+        """Whether there is anything here."""
+        return bool(self._images)

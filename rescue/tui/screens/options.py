@@ -17,7 +17,7 @@ from textual.widgets import Input, Static
 
 from rescue.errors import RescueError
 from rescue.images.secrets import Secrets
-from rescue.model.plan import CaptureDisk, Plan
+from rescue.model.plan import CaptureDisk, MendImage, Plan
 from rescue.model.survey import ImageSummary
 from rescue.planning.words import plain
 from rescue.services import BackupRequest, Machine
@@ -37,12 +37,15 @@ _LEVEL_NAMES: Final = ("Fast, bigger file", "Automatic", "Small file, slower")
 _KINDS: Final[tuple[Literal["", "full", "incremental", "differential"], ...]] = ("", "full", "incremental", "differential")
 _KIND_NAMES: Final = ("Automatic", "Full: everything", "Incremental: since the newest", "Differential: since the full one")
 _RECOVERY_NAMES: Final = ("A new one, to write down", "The one I have on paper", "None: only the passphrase opens it")
+_SALVAGE_NAMES: Final = ("No", "Yes: go on over what cannot be read")
 _NEW, _OWN = 0, 1
 
 
 def forecast(plan: Plan) -> str:
     """What kind of image it will be, and upon which one, in a sentence."""
     step = plan.steps[0]
+    if isinstance(step, MendImage):
+        return f"It asks the disk only for the {human_size(plan.estimated_bytes)} that {plain(step.image)} lacks."
     if not isinstance(step, CaptureDisk):
         return ""
     if step.begun:
@@ -63,6 +66,8 @@ class OptionsScreen(RescueScreen):
         "made upon; a full image needs no other.\n\n"
         "Encryption: without the passphrase nobody can read what is in the image, not even names. A recovery key on paper "
         "opens it too.\n\n"
+        "Failing disk: what cannot be read does not stop the backup. It takes first what can be read easily, then tries hard "
+        "for the rest, and names the files that are damaged. Another backup like this asks the disk only for what is missing.\n\n"
         "Automatic compression is right for nearly everybody. "
         "Checking reads the finished image again from its disk, compares every hash and opens its file systems: leave it on "
         "unless you are in a hurry."
@@ -96,6 +101,7 @@ class OptionsScreen(RescueScreen):
         yield self._row("Encryption", Toggle(("No", "Yes"), 0, name="encrypt"))
         yield self._row("Recovery key", Toggle(_RECOVERY_NAMES, _NEW, name="recovery"))
         yield self._row("Compression", Toggle(_LEVEL_NAMES, 1, name="level"))
+        yield self._row("Failing disk", Toggle(_SALVAGE_NAMES, int(self._flow.request.salvage), name="salvage"))
         yield self._row("Check afterwards", Toggle(("Yes", "No"), 0, name="verify"))
         yield Horizontal(PushButton("Review the backup", name="next"), classes="row")
 
@@ -106,7 +112,7 @@ class OptionsScreen(RescueScreen):
         """Most people want the defaults: the button first."""
         self._show_encryption()
         self.query_one("#next").focus()
-        machine, folder = self.rescue.machine, self._folder
+        machine, folder = self._base, self._folder
         self.in_thread(lambda: machine.images(folder), self._looked)
 
     @property
@@ -125,7 +131,16 @@ class OptionsScreen(RescueScreen):
             self.query_one("#encrypt", Toggle).index = 1
             self.query_one("#recovery", Toggle).index = _OWN
             self._show_encryption()
+        if self._lacks(images):
+            self.query_one("#salvage", Toggle).index = 1
         self._forecast()
+
+    def _lacks(self, images: list[ImageSummary]) -> bool:
+        """Whether the newest image of this disk is one of a failing disk, and lacks something."""
+        source = self._flow.source
+        mine = [i for i in images if source and i.disk and (i.disk.serial, i.disk.size) == (source.disk.serial, source.disk.size)]
+        newest = max((image for image in mine if image.uuid), key=lambda image: image.order, default=None)
+        return newest is not None and newest.bad_bytes > 0
 
     @on(Toggle.Turned, "#kind")
     def _kind_turned(self) -> None:
@@ -135,6 +150,19 @@ class OptionsScreen(RescueScreen):
     def _encryption_turned(self) -> None:
         self._unlocked = None
         self._show_encryption()
+        self._forecast()
+
+    @property
+    def _salvage(self) -> bool:
+        return self.query_one("#salvage", Toggle).index == 1
+
+    @property
+    def _base(self) -> Machine:
+        """With what was unlocked on the way."""
+        return self._flow.machine or self.rescue.machine
+
+    @on(Toggle.Turned, "#salvage")
+    def _salvage_turned(self) -> None:
         self._forecast()
 
     @on(Toggle.Turned, "#recovery")
@@ -148,8 +176,13 @@ class OptionsScreen(RescueScreen):
         """Say what the kind comes down to; only the answer to the last question counts."""
         self._asked += 1
         asked, source, folder = self._asked, self._flow.source, str(self._folder)
-        machine = self._unlocked or self.rescue.machine
-        request = BackupRequest(kind=_KINDS[self.query_one("#kind", Toggle).index], encrypt=self._encrypt)
+        machine = self._unlocked or self._base
+        request = replace(
+            self._flow.request,
+            kind=_KINDS[self.query_one("#kind", Toggle).index],
+            encrypt=self._encrypt,
+            salvage=self._salvage,
+        )
         if source is None:
             return
         if request.encrypt and self._unlocked is None:
@@ -175,13 +208,15 @@ class OptionsScreen(RescueScreen):
 
     def request(self) -> BackupRequest:
         """What the fields say."""
-        return BackupRequest(
+        return replace(
+            self._flow.request,
             name=self.query_one("#name", Input).value.strip(),
             level=_LEVELS[self.query_one("#level", Toggle).index],
             comment=self.query_one("#comment", Input).value.strip(),
             verify=self.query_one("#verify", Toggle).index == 0,
             kind=_KINDS[self.query_one("#kind", Toggle).index],
             encrypt=self._encrypt,
+            salvage=self._salvage,
         )
 
     @on(PushButton.Pressed, "#next")
@@ -192,7 +227,7 @@ class OptionsScreen(RescueScreen):
             )
             self.rescue.push_screen(NewPassphraseDialog(note), self._with_passphrase)
             return
-        flow = replace(self._flow, folder=self._folder, request=self.request(), machine=self._unlocked)
+        flow = replace(self._flow, folder=self._folder, request=self.request(), machine=self._unlocked or self._flow.machine)
         self.rescue.push_screen(ReviewScreen(flow))
 
     def _with_passphrase(self, secrets: Secrets | None) -> None:
@@ -212,7 +247,7 @@ class OptionsScreen(RescueScreen):
             self._with_secrets(secrets)
 
     def _with_secrets(self, secrets: Secrets) -> None:
-        self._unlocked = self.rescue.machine.with_secrets(secrets)
+        self._unlocked = self._base.with_secrets(secrets)
         self._forecast()
         self._next()
 

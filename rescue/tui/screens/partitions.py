@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar, Final
 from uuid import uuid4
@@ -16,8 +16,10 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from rescue.errors import RescueError
+from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey
+from rescue.planning.lost import operations_for
 from rescue.planning.operation_text import FILE_SYSTEMS
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.partition_preview import Preview, preview
@@ -28,6 +30,7 @@ from rescue.tui.flow import Flow, TableWork
 from rescue.tui.form import Field, Form
 from rescue.tui.frame import BACK_KEY, HELP_KEY, Body, RescueScreen
 from rescue.tui.partition_rows import Row, cells_of, flags_of, rows_of, types_of
+from rescue.tui.screens.lost import LostScreen
 from rescue.tui.screens.review import ReviewScreen
 from rescue.tui.theme import PLAIN, QUIET, STRONG, WARN
 from rescue.tui.widgets.bars import KeyHint
@@ -63,6 +66,7 @@ class PartitionsScreen(RescueScreen):
         KeyHint("D", "Delete", "screen.act('delete')"),
         KeyHint("U", "Undo", "screen.undo"),
         KeyHint("A", "Apply", "screen.apply"),
+        KeyHint("Z", "Table", "screen.whole_table"),
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
@@ -91,7 +95,8 @@ class PartitionsScreen(RescueScreen):
         "Enter shows what can be done with the entry under the mark: N makes a partition in free space, D deletes, S changes "
         "the size, M moves, C copies, F formats, L labels what it holds, E names the entry in the table, T sets the type, "
         "G flags. B makes another partition table.\n\n"
-        "Z puts back the partition table that was kept before the last change of this disk, or repairs a damaged one."
+        "Z puts back the partition table that was kept before the last change of this disk, repairs a damaged one, or searches "
+        "for partitions that are in no table any more."
     )
 
     def __init__(self, flow: Flow) -> None:
@@ -171,7 +176,9 @@ class PartitionsScreen(RescueScreen):
         columns = f"  Nr  {'Holds':<{name_width}}{'Begins at':>{_NUMBERS}}{'Size':>{_NUMBERS}}{'Used':>{_NUMBERS}}"
         self.query_one("#columns", Static).update(Content.styled(columns, QUIET))
         rows = [self._choice(row, survey, name_width) for row in rows_of(survey.layout)]
-        self.query_one(Choices).show(rows or [Choice("none", Content("  There is no partition table. Enter makes one."))])
+        self.query_one(Choices).show(
+            rows or [Choice("none", Content("  There is no partition table. Enter makes one; Z searches for lost ones."))]
+        )
         self.query_one("#pending", Lines).show(self._pending(found))
         self.query_one("#queue", Body).scroll_end(animate=False)
         apply, undo = self.query_one("#apply", PushButton), self.query_one("#undo", PushButton)
@@ -227,7 +234,11 @@ class PartitionsScreen(RescueScreen):
         cells = cells_of(row, survey)
         if row.partition is None:
             title = f"Free space of {cells[3]} at {cells[2]}"
-            answers = [("", "Leave it free"), ("new", "Make a partition in it …")]
+            answers = [
+                ("", "Leave it free"),
+                ("new", "Make a partition in it …"),
+                ("lost", "Search it for partitions that were lost …"),
+            ]
         else:
             title = f"Partition {row.partition.number}: {cells[1]}, {cells[3]}"
             answers = [("", "Leave it as it is"), ("size", "Make it smaller or larger …")]
@@ -254,6 +265,8 @@ class PartitionsScreen(RescueScreen):
         if row.partition is None:
             if name == "new":
                 self._new(row)
+            elif name == "lost":
+                self.action_search()
             return
         number = row.partition.number
         match name:
@@ -407,13 +420,30 @@ class PartitionsScreen(RescueScreen):
             ("", "Leave it as it is"),
             ("put-back", "Put back the table that was kept before the last change"),
             ("repair", "Repair a damaged GPT from its copy that is whole"),
+            ("lost", "Search for partitions that it has lost, where most begin"),
+            ("deep", "Search for partitions that it has lost, at every sector"),
         ]
 
         def answered(key: str | None) -> None:
-            if key:
+            if key in ("lost", "deep"):
+                self.action_search(deep=key == "deep")
+            elif key:
                 self.rescue.push_screen(ReviewScreen(replace(self._flow, table=works[key])))
 
         self.rescue.push_screen(Question("The partition table as a whole", "", answers), answered)
+
+    def action_search(self, *, deep: bool = False) -> None:
+        """Search the disk as it is now; what is chosen is added to the queue."""
+        if self._target is None or self._is_held():
+            return
+
+        def add(lost: Sequence[Lost]) -> None:
+            assert self._survey is not None
+            operations = operations_for(self._survey.layout, lost)
+            self._try(*operations)
+            self._set((*self._operations, *operations))
+
+        self.rescue.push_screen(LostScreen(self._target, add, deep=deep))
 
     def action_back(self) -> None:
         """Pending changes are asked about before they are forgotten."""

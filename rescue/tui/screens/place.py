@@ -19,11 +19,22 @@ from rescue.tui.dialogs import AskLine
 from rescue.tui.flow import Flow, OpenedPlace
 from rescue.tui.frame import RescueScreen
 from rescue.tui.screens.image import ImageScreen
+from rescue.tui.screens.images import ImagesScreen
 from rescue.tui.screens.options import OptionsScreen
 from rescue.tui.screens.place_choice import PATH, path_choice, place_choice
 from rescue.tui.theme import QUIET
 from rescue.tui.widgets.choices import Choices
 from rescue.units import human_size
+
+
+def _next(flow: Flow) -> RescueScreen:
+    match flow.kind:
+        case "backup":
+            return OptionsScreen(flow)
+        case "images":
+            return ImagesScreen(flow)
+        case _:
+            return ImageScreen(flow)
 
 
 class PlaceScreen(RescueScreen):
@@ -110,7 +121,17 @@ class PlaceScreen(RescueScreen):
         place = next(place for place in self._places if place.device == event.option_id)
         self._opening = True
         self._say(f"Opening {plain(place.title)} …")
-        self.rescue.open_place(place, self._flow.kind == "backup", self._open, self._not_opened)
+        self._mount(place, self._flow.kind in ("backup", "images"))
+
+    def _mount(self, place: Place, writable: bool) -> None:
+        def not_opened(error: RescueError) -> None:
+            # What is done with images there may write (results of checks, removals), but looking must always be possible.
+            if self._flow.kind == "images" and writable:
+                self.call_later(self._mount, place, False)
+            else:
+                self._not_opened(error)
+
+        self.rescue.open_place(place, writable, self._open, not_opened)
 
     def _typed(self, path: str | None) -> None:
         if path is not None:
@@ -132,4 +153,4 @@ class PlaceScreen(RescueScreen):
         self.call_later(self.failed, error)
 
     def _go(self, flow: Flow) -> None:
-        self.rescue.push_screen(OptionsScreen(flow) if flow.kind == "backup" else ImageScreen(flow))
+        self.rescue.push_screen(_next(flow))

@@ -12,7 +12,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from rescue.errors import CredentialError, RefusedError, RescueError
-from rescue.model.plan import CaptureDisk
+from rescue.model.plan import CaptureDisk, MendImage
 from rescue.model.survey import DiskSurvey, Place
 from rescue.planning.words import plain
 from rescue.services import BackupRequest, CloneRequest, Machine, RestoreRequest
@@ -20,31 +20,67 @@ from rescue.tui.describe import job_words
 from rescue.tui.flow import Flow, OpenedPlace
 from rescue.tui.follow import Follower
 from rescue.tui.frame import Body, RescueScreen
-from rescue.tui.interrupted import disk_of, fit_of, folder_of, image_of, place_of, same_disk
+from rescue.tui.interrupted import disk_of, fit_of, folder_of, image_of, place_of, same_disk, unlocked_of
 from rescue.tui.screens.review import ReviewScreen
-from rescue.tui.secret_dialogs import UnlockDialog
+from rescue.tui.screens.unlock import volume_title
+from rescue.tui.secret_dialogs import UnlockDialog, UnlockVolumeDialog
 from rescue.tui.theme import PLAIN, QUIET, STRONG, WARN
 from rescue.tui.widgets.button import PushButton
 from rescue.tui.widgets.lines import BLANK, Line, Lines
+from rescue.units import human_size
 
 _MEANS = {
     "backup": "What is written of the image is compared with the disk and kept; only the rest is written.",
     "clone": "The two disks are compared, and what arrived already is left as it is: only the rest is written.",
     "restore": "The disk is compared with the image, and what it holds already is left as it is: only the rest is written.",
 }
+_FAILING = "It goes on over what cannot be read; afterwards it tries hard for that, and names the files that are damaged."
+_AGAIN = (
+    "The disk is asked only for what is still missing. One that was switched off for an hour, or lies another way, may give more."
+)
 
 
-def request_of(step: CaptureDisk) -> BackupRequest:
-    """What was asked of a backup, as its step tells."""
-    return BackupRequest(
-        name=step.name,
-        level=step.level,
-        comment=step.comment,
-        kind=step.kind,
-        parent=step.parent,
-        encrypt=step.encrypt,
-        split=step.split,
-    )
+def meaning(follower: Follower) -> str:
+    """What going on with a job means."""
+    if mends(follower):
+        return _AGAIN
+    if follower.finished is not None and follower.finished.facts.get("source_failed") and follower.job.plan.kind == "backup":
+        return f"{_MEANS['backup']} {_FAILING}"
+    return _MEANS.get(follower.job.plan.kind, "")
+
+
+def mends(follower: Follower) -> bool:
+    """Whether an image of the failing disk is complete but for what could not be read."""
+    plan = follower.job.plan
+    step = plan.steps[follower.current] if 0 <= follower.current < len(plan.steps) else None
+    incomplete = follower.finished is not None and bool(follower.finished.facts.get("missing_bytes"))
+    return plan.kind == "backup" and (isinstance(step, MendImage) or incomplete)
+
+
+def request_of(follower: Follower) -> BackupRequest:
+    """What was asked of a backup, as its steps tell; with salvage where the disk failed."""
+    plan = follower.job.plan
+    unlocked = unlocked_of(plan)
+    step = plan.steps[0]
+    failed = follower.finished is not None and bool(follower.finished.facts.get("source_failed"))
+    if isinstance(step, CaptureDisk) and not mends(follower):
+        return BackupRequest(
+            name=step.name,
+            level=step.level,
+            comment=step.comment,
+            kind=step.kind,
+            parent=step.parent,
+            encrypt=step.encrypt,
+            split=step.split,
+            salvage=bool(step.salvage) or failed,
+            unlock=unlocked,
+        )
+    if isinstance(step, CaptureDisk | MendImage):
+        encrypt = isinstance(step, CaptureDisk) and step.encrypt
+        return BackupRequest(
+            level=step.level, comment=step.comment, split=step.split, encrypt=encrypt, salvage=True, unlock=unlocked
+        )
+    return BackupRequest(salvage=True, unlock=unlocked)
 
 
 class ResumeScreen(RescueScreen):
@@ -76,7 +112,7 @@ class ResumeScreen(RescueScreen):
             lines.append(Line(f"From the image {plain(image.rsplit('/', 1)[-1])}", PLAIN))
         if finished is not None:
             lines += [Line(plain(finished.message), WARN, "■ "), Line(plain(finished.hint), QUIET, "  ")]
-        lines += [BLANK, Line(_MEANS.get(self._plan.kind, ""), PLAIN, "▶ ", STRONG)]
+        lines += [BLANK, Line(meaning(self._follower), PLAIN, "▶ ", STRONG)]
         yield Body(Lines(lines, name="verdict"), name="text")
         yield Lines(name="state")
         yield Horizontal(
@@ -131,7 +167,8 @@ class ResumeScreen(RescueScreen):
             self.failed(RefusedError(f"{what} is not here.", "Plug it in: it appears on the Home screen by itself."))
             return
         mode, wishes = fit_of(self._plan)
-        self._review(Flow("clone", source=source, target=target, clone=CloneRequest(delta=True, fit=mode, wishes=wishes)))
+        clone = CloneRequest(delta=True, fit=mode, wishes=wishes, unlock=unlocked_of(self._plan))
+        self._with_unlocked(Flow("clone", source=source, target=target, clone=clone), self._review)
 
     def _say(self, words: str) -> None:
         self.query_one("#state", Lines).show([Line(words, QUIET)] if words else [])
@@ -164,43 +201,81 @@ class ResumeScreen(RescueScreen):
         self.call_later(self.failed, error)
 
     def _with_folder(self, survey: DiskSurvey) -> None:
-        step = self._plan.steps[0]
         mode, wishes = fit_of(self._plan)
+        salvage = "--salvage" in self._plan.command
         flow = Flow(
             "backup" if self._plan.kind == "backup" else "restore",
             opened=self._opened,
             folder=Path(folder_of(self._plan)),
-            restore=RestoreRequest(delta=True, fit=mode, wishes=wishes),
+            restore=RestoreRequest(delta=True, fit=mode, wishes=wishes, salvage=salvage),
+            salvage=salvage,
         )
-        if isinstance(step, CaptureDisk):
-            self._go_on_with_backup(replace(flow, source=survey, request=request_of(step)), step)
+        if self._plan.kind == "backup":
+            flow = replace(flow, source=survey, request=request_of(self._follower))
+            self._with_unlocked(flow, self._go_on_with_backup)
         else:
             self._go_on_with_restore(replace(flow, target=survey))
 
-    def _go_on_with_backup(self, flow: Flow, step: CaptureDisk) -> None:
+    def _with_unlocked(self, flow: Flow, then: Callable[[Flow], None]) -> None:
+        """With what was unlocked on the source the first time: else it would be kept whole, which is another backup."""
+        source, machine = flow.source, flow.machine or self.rescue.machine
+        left = [number for number in unlocked_of(self._plan) if number not in flow.unlocked]
+        volume = next((v for v in source.volumes if left and v.partition == left[0]), None) if source else None
+        if source is None or volume is None:
+            then(flow)
+            return
+        path, unlocked = source.disk.path, (*flow.unlocked, volume.partition)
+
+        def answered(opened: Machine | None) -> None:
+            if opened is None:
+                self._working = False
+                self._say("")
+                return
+            self._say("Looking what is used in it …")
+            self.in_thread(
+                lambda: opened.survey_one(path),
+                lambda found: self._with_unlocked(replace(flow, source=found, machine=opened, unlocked=unlocked), then),
+            )
+
+        what = f"{volume_title(volume)}, {human_size(volume.size)}"
+        self.rescue.push_screen(UnlockVolumeDialog(what, machine, source, volume.partition), answered)
+
+    def _go_on_with_backup(self, flow: Flow) -> None:
+        step = next(step for step in self._plan.steps if isinstance(step, CaptureDisk | MendImage))
+        if isinstance(step, CaptureDisk):
+            self._with_secrets(flow, step.store, step.name, flow.request.encrypt)
+            return
+        machine, image = self.rescue.machine, f"{step.store}/{step.image}"
+        self.in_thread(
+            lambda: machine.is_encrypted(image), lambda encrypted: self._with_secrets(flow, step.store, step.image, encrypted)
+        )
+
+    def _with_secrets(self, flow: Flow, store: str, name: str, encrypted: bool) -> None:
         source = flow.source
-        if not step.encrypt or source is None:
+        if not encrypted or source is None:
             self._review(flow)
             return
+        flow = replace(flow, request=replace(flow.request, encrypt=True))
 
         def check(machine: Machine) -> None:
-            planned = machine.plan_backup(source, step.store, flow.request).steps[0]
-            if not isinstance(planned, CaptureDisk) or not planned.begun:
-                raise CredentialError("That does not open the interrupted backup, or nothing of it is left.")
+            planned = machine.plan_backup(source, store, flow.request).steps[0]
+            if not isinstance(planned, MendImage) and (not isinstance(planned, CaptureDisk) or not planned.begun):
+                raise CredentialError("That does not open what is there of it, or nothing of it is left.")
 
-        self._ask(plain(step.name), check, lambda machine: self._review(replace(flow, machine=machine)))
+        self._ask(plain(name), check, lambda machine: self._review(replace(flow, machine=machine)), flow.machine)
 
     def _go_on_with_restore(self, flow: Flow) -> None:
         image, machine = image_of(self._plan), self.rescue.machine
+        salvage = flow.salvage
 
         def with_machine(flow: Flow, machine: Machine) -> None:
-            self.in_thread(lambda: machine.image(image), lambda found: self._review(replace(flow, image=found)))
+            self.in_thread(lambda: machine.image(image, salvage=salvage), lambda found: self._review(replace(flow, image=found)))
 
         def known(encrypted: bool) -> None:
             if encrypted:
                 self._ask(
                     plain(image.rsplit("/", 1)[-1]),
-                    lambda machine: machine.image(image),
+                    lambda machine: machine.image(image, salvage=salvage),
                     lambda machine: with_machine(replace(flow, machine=machine), machine),
                 )
             else:
@@ -208,14 +283,20 @@ class ResumeScreen(RescueScreen):
 
         self.in_thread(lambda: machine.is_encrypted(image), known)
 
-    def _ask(self, name: str, check: Callable[[Machine], object], then: Callable[[Machine], None]) -> None:
+    def _ask(
+        self,
+        name: str,
+        check: Callable[[Machine], object],
+        then: Callable[[Machine], None],
+        base: Machine | None = None,
+    ) -> None:
         def answered(machine: Machine | None) -> None:
             self._working = False
             self._say("")
             if machine is not None:
                 then(machine)
 
-        self.rescue.push_screen(UnlockDialog(name, check), answered)
+        self.rescue.push_screen(UnlockDialog(name, check, base), answered)
 
     def _review(self, flow: Flow) -> None:
         self._working = False

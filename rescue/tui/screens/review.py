@@ -40,6 +40,10 @@ _START: Final[dict[FlowKind, str]] = {
     "partition": "Change the disk",
     "verify": "Start the check",
     "files": "Copy them out",
+    "images": "Start",
+    "prune": "Remove the images",
+    "consolidate": "Make the full image",
+    "export": "Start the export",
 }
 
 
@@ -63,8 +67,17 @@ def make_plan(machine: Machine, flow: Flow) -> Plan:
         return machine.plan_wipe(flow.target, flow.wipe)
     if flow.kind == "partition" and flow.target is not None:
         return _plan_partition(machine, flow, flow.target)
+    folder = str(flow.folder or Path("/"))
+    if flow.kind == "prune" and flow.prune is not None:
+        return machine.plan_prune(folder, flow.prune)
+    if flow.kind == "verify" and flow.image is None:
+        return machine.plan_verify_store(folder)
     if flow.image is None:
         raise RescueError("No image was chosen.")
+    if flow.kind == "consolidate":
+        return machine.plan_consolidate(flow.image.path, str(flow.into or folder))
+    if flow.kind == "export" and flow.file is not None:
+        return machine.plan_export(flow.image.path, str(flow.file), flow.format)
     if flow.kind == "restore" and flow.target is not None:
         return machine.plan_restore(flow.image.path, flow.target, flow.restore)
     return machine.plan_verify(flow.image.path, mount=flow.open_filesystems)
@@ -86,7 +99,7 @@ def plan_lines(plan: Plan) -> list[Line]:
     """Everything that the plan says, in the order of importance."""
     lines: list[Line] = []
     if plan.losses:
-        what = "replaced" if plan.kind == "extract" else "erased"
+        what = {"extract": "replaced", "prune": "removed"}.get(plan.kind, "erased")
         lines.append(Line(f"This will be {what}:", BAD, "⚠ "))
         lines += [Line(plain(loss), WARN, "  ✗ ") for loss in plan.losses]
         lines.append(BLANK)
@@ -99,7 +112,8 @@ def plan_lines(plan: Plan) -> list[Line]:
     lines.append(Line("What will be done:", STRONG))
     lines += [Line(plain(sentence), PLAIN, f"  {number}. ") for number, sentence in enumerate(plan.sentences, 1)]
     lines.append(BLANK)
-    lines.append(Line(rough_duration(plan.estimated_bytes, plan.target or plan.source), PLAIN, "Time:    ", STRONG))
+    if plan.kind != "prune":
+        lines.append(Line(rough_duration(plan.estimated_bytes, plan.target or plan.source), PLAIN, "Time:    ", STRONG))
     if plan.command:
         lines.append(Line(plain(shlex.join(plan.command)), QUIET, "Command: ", STRONG))
     return lines
@@ -150,10 +164,9 @@ class ReviewScreen(RescueScreen):
                 ),
                 classes="note",
             )
-            what = "serial" if disk.serial.strip() else "name, without .img" if disk.path.endswith(".img") else "name"
-            with_label = Static(Content.styled(f"Last four characters of its {what}:", PLAIN), classes="label", id="ask")
+        if self._flow.target is not None or self._flow.kind == "prune":
             yield Horizontal(
-                with_label,
+                Static(Content.styled(self._ask(), PLAIN), classes="label", id="ask"),
                 Input(placeholder="····", id="confirmation", max_length=8),
                 Static("", id="verdict"),
                 classes="row",
@@ -165,6 +178,24 @@ class ReviewScreen(RescueScreen):
             PushButton("Begin anew", name="anew"),
             classes="row",
         )
+
+    def _ask(self) -> str:
+        """What is to be typed."""
+        if self._flow.target is None:
+            return "How many images are removed? Type the number:"
+        disk = self._flow.target.disk
+        what = "serial" if disk.serial.strip() else "name, without .img" if disk.path.endswith(".img") else "name"
+        return f"Last four characters of its {what}:"
+
+    @property
+    def _expected(self) -> str:
+        """What has to be typed; empty where nothing is asked."""
+        plan = self._plan
+        if plan is None:
+            return ""
+        if plan.target is not None:
+            return plan.target.confirmation.strip()
+        return str(len(plan.losses)) if plan.kind == "prune" and plan.losses else ""
 
     def on_mount(self) -> None:
         """Cancel has the focus; the plan is made in a thread."""
@@ -204,13 +235,13 @@ class ReviewScreen(RescueScreen):
 
     @property
     def confirmed(self) -> bool:
-        """Whether there is a plan and, where something is overwritten, the right characters were typed."""
-        if self._plan is None:
+        """Whether there is a plan and, where something is lost, the right characters were typed."""
+        if self._plan is None or not self._plan.steps:
             return False
-        if self._plan.target is None:
-            return True
+        if not self._expected:
+            return self._plan.target is None
         typed = "".join(field.value for field in self.query(Input)).strip()
-        return bool(typed) and typed.casefold() == self._plan.target.confirmation.strip().casefold()
+        return typed.casefold() == self._expected.casefold()
 
     def _allow(self) -> None:
         self.query_one("#start", PushButton).disabled = not self.confirmed
@@ -219,15 +250,11 @@ class ReviewScreen(RescueScreen):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         self._allow()
-        complete = (
-            self._plan is not None
-            and self._plan.target is not None
-            and len(event.value.strip()) >= len(self._plan.target.confirmation)
-        )
+        complete = bool(self._expected) and len(event.value.strip()) >= len(self._expected)
         words = (
             Content.styled(" ✓ right, Enter starts", GOOD)
             if self.confirmed
-            else Content.styled(" ✗ not this disk", BAD)
+            else Content.styled(" ✗ not this disk" if self._flow.target else " ✗ not that many", BAD)
             if complete
             else Content("")
         )

@@ -24,11 +24,14 @@ from rescue.model.edit import (
 from rescue.model.fitting import FitDisk, FitIds, FitReadBack, FitTable, FitVolumes
 from rescue.model.plan import (
     CaptureDisk,
+    ConsolidateImage,
     DeployImage,
     ExportImage,
+    MendImage,
     MountImage,
     Plan,
     ReadBack,
+    RemoveImages,
     VerifyImage,
     WipeTarget,
     WriteTable,
@@ -75,11 +78,17 @@ def consequence(plan: Plan, index: int) -> str:
             return "The disk is written completely, but not all its file systems fill their partitions."
         case ReadBack() | CloneReadBack() | FitReadBack():
             return "The disk is written completely, but it is then not proved that it was written right."
+        case MendImage():
+            return "The image is complete but for what could not be read. What was won since is kept and can be gone on with."
+        case ConsolidateImage():
+            return "What is written of the full image is kept and can be gone on with. The other images stay as they are."
+        case RemoveImages():
+            return "Each image is whole or gone: the rest of them stays."
         case ExportImage():
             return "The unfinished file is removed. The image stays as it is."
         case MountImage() if plan.kind == "backup":
             return "The image is complete and its hashes are right, but it is then not proved that its file systems are."
-        case VerifyImage() if plan.kind == "backup":
+        case VerifyImage() if plan.kind in ("backup", "consolidate"):
             return "The image is complete, but it is then not proved that it can be read."
         case EraseExtents() | SanitizeDisk():
             return "What is erased so far is gone, and the disk may look as if it held something."

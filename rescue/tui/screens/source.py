@@ -16,6 +16,7 @@ from rescue.tui.flow import Flow
 from rescue.tui.frame import RescueScreen
 from rescue.tui.screens.place import PlaceScreen
 from rescue.tui.screens.target import TargetScreen, disk_choice
+from rescue.tui.screens.unlock import unlocked_first
 from rescue.tui.theme import QUIET
 from rescue.tui.widgets.choices import Choices
 
@@ -75,4 +76,4 @@ class SourceScreen(RescueScreen):
     def _chosen(self, event: Choices.OptionSelected) -> None:
         source = next(survey for survey in self.rescue.surveys or [] if survey.disk.path == event.option_id)
         flow = replace(self._flow, source=source)
-        self.rescue.push_screen(TargetScreen(flow) if flow.kind == "clone" else PlaceScreen(flow))
+        self.rescue.push_screen(unlocked_first(flow, TargetScreen if flow.kind == "clone" else PlaceScreen))

@@ -13,6 +13,8 @@ from rescue.devices.sanitize import Sanitizing
 from rescue.engine.counting import Amount
 from rescue.errors import UsageError
 from rescue.filesystems.files.tree import Entry, Kind
+from rescue.images.keyslots import SlotKind
+from rescue.images.rekey import Changes
 from rescue.images.secrets import Secrets
 from rescue.model.disk import Protection
 from rescue.model.fit import FitFacts
@@ -20,6 +22,7 @@ from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken, Event, Finished
 from rescue.model.survey import ChainLink, DiskSurvey, ImageSummary, Place
+from rescue.model.volume import Volume
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.clone import plan_clone
 from rescue.planning.consolidate import plan_consolidate
@@ -31,7 +34,7 @@ from rescue.planning.restore import plan_restore
 from rescue.planning.retention import PruneRequest
 from rescue.planning.verify import plan_verify, plan_verify_store
 from rescue.planning.wipe import WipeRequest, plan_wipe
-from rescue.services import BackupRequest, CloneRequest, ExtractRequest, FileBrowser, Job, RestoreRequest
+from rescue.services import BackupRequest, CloneRequest, ExtractRequest, FileBrowser, Job, MountedImage, RestoreRequest
 from rescue.units import GIB
 from tests.unit.planning.machines import BLANK_SURVEY, IMAGE, LAPTOP_SURVEY, STICK, fingerprint
 
@@ -182,9 +185,35 @@ class RecordedMachine:
         """See Machine."""
         return plan_export(self.image(image), FileFacts(file, Path(file).suffix, False, "/", 1 << 50), format_)
 
-    def open_files(self, source: ImageSummary | DiskSurvey, partition: int) -> AbstractContextManager[FileBrowser]:
+    def volumes_in(self, source: ImageSummary | DiskSurvey, partition: int, *, salvage: bool = False) -> list[tuple[str, Volume]]:
         """Not used by the command line."""
         raise AssertionError(source)
+
+    def open_files(
+        self, source: ImageSummary | DiskSurvey, partition: int, inside: str = "", *, salvage: bool = False
+    ) -> AbstractContextManager[FileBrowser]:
+        """Not used by the command line."""
+        raise AssertionError(source)
+
+    def mount_image(self, image: str, folder: str, *, salvage: bool = False) -> MountedImage:
+        """Not used by the command line."""
+        raise AssertionError(image)
+
+    def mounted_images(self) -> list[MountedImage]:
+        """Not used by the command line."""
+        raise AssertionError
+
+    def unmount_image(self, folder: str) -> None:
+        """Not used by the command line."""
+        raise AssertionError(folder)
+
+    def opens_with(self, image: str) -> tuple[SlotKind, ...]:
+        """Not used by the command line."""
+        raise AssertionError(image)
+
+    def change_keys(self, image: str, changes: Changes) -> tuple[SlotKind, ...]:
+        """Not used by the command line."""
+        raise AssertionError(image)
 
     def plan_extract(self, source: ImageSummary | DiskSurvey, partition: int, request: ExtractRequest) -> Plan:
         """See Machine."""

@@ -10,6 +10,8 @@ from typing import Literal, Self
 
 from rescue.engine.counting import count
 from rescue.errors import CredentialError, RefusedError, RescueError, UsageError
+from rescue.images.keyslots import SlotKind, key_material
+from rescue.images.rekey import Changes
 from rescue.images.secrets import NO_SECRETS, Secrets, recovery_bytes
 from rescue.model.clone import CloneReadBack, CloneTable
 from rescue.model.edit import ProveErased, PutTableBack, SaveTables, SetTable
@@ -25,22 +27,34 @@ from rescue.model.plan import (
     ReadBack,
     Step,
     VerifyImage,
+    VerifyStore,
     WipeTarget,
     WriteTable,
 )
 from rescue.model.progress import CancelToken, Event, Finished, Message, Progress
 from rescue.model.survey import BegunImage, DiskSurvey, ImageSummary, Place
+from rescue.model.volume import Volume
 from rescue.planning.extract import FolderFacts, plan_extract, without_nested
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.retention import PruneRequest
-from rescue.planning.verify import OPEN, OPENING, image_words
+from rescue.planning.verify import OPEN, OPENING, image_words, plan_verify_store
 from rescue.planning.wipe import WipeRequest
 from rescue.planning.words import disk_words
-from rescue.services import BackupRequest, CloneRequest, ExtractRequest, FileBrowser, Job, RestoreRequest
+from rescue.services import BackupRequest, CloneRequest, ExtractRequest, FileBrowser, Job, MountedImage, RestoreRequest
 from rescue.services.files import TreeBrowser
 from rescue.units import GIB, MIB, human_size
 from tests.unit.tui.recorded_disks import PASSPHRASE, RECOVERY, all_disks, all_images, all_places
 from tests.unit.tui.recorded_files import RecordedTree, windows_files
+from tests.unit.tui.recorded_images import (
+    DISK_PASSPHRASE,
+    recorded_consolidate,
+    recorded_export,
+    recorded_prune,
+    recorded_salvage,
+    unlocked,
+    volumes_in_luks,
+    whole_of,
+)
 from tests.unit.tui.recorded_plans import (
     minimums_of,
     recorded_clone,
@@ -136,6 +150,9 @@ _VERDICTS = {
     "backup": "The disk is backed up. The image was read again and every hash in it is right.",
     "restore": "The image is restored. Everything was read back from the disk and is right.",
     "verify": "The image is whole: every hash in it is right.",
+    "prune": "2 images removed from backups, 8.9 GiB are free again.",
+    "consolidate": "The image is a full image of its own now. It was read again and every hash in it is right.",
+    "export": "The image is exported, and the file was compared with it.",
     "extract": "41 files, 2 folders, 515.7 MiB, copied into /mnt/usb/anna.",
     "clone": "The disk is cloned. Everything was read back and is right.",
     "wipe": "The disk is overwritten with zeros. What was erased was read back from the disk and is zeros.",
@@ -172,6 +189,16 @@ class RecordedMachine:
     present: dict[str, bool] = field(default_factory=dict)  # what the folder that is copied into holds of it
     filesystem: str = "ext4"  # of that folder
     changed: Callable[[], None] | None = None
+    unlocked: tuple[int, ...] = ()  # partitions of the encrypted disk, or of an image of it
+    tried: list[bytes] = field(default_factory=list)  # what was typed to unlock them
+    looked_into: list[tuple[int, str, bool]] = field(default_factory=list)  # partition, volume in it, with salvage
+    mounted_list: list[MountedImage] = field(default_factory=list)
+    slots: set[SlotKind] = field(default_factory=lambda: {SlotKind.PASSPHRASE, SlotKind.RECOVERY})
+    changes: list[Changes] = field(default_factory=list)
+    no_room_for_keys: bool = False
+    files_there: set[str] = field(default_factory=set)
+    deep: list[bool] = field(default_factory=list)  # of each search for lost partitions
+    read_only: bool = False  # no place can be written to
 
     def survey(self) -> list[DiskSurvey]:
         """See Machine."""
@@ -181,7 +208,7 @@ class RecordedMachine:
         """See Machine."""
         for disk in self.disks:
             if disk.disk.path == name:
-                return disk
+                return unlocked(disk) if self.unlocked else disk
         raise UsageError(f"There is no disk {name}.")
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
@@ -201,6 +228,8 @@ class RecordedMachine:
         """See Machine."""
         if self.refuse is not None:
             raise self.refuse
+        if writable and self.read_only:
+            raise RescueError(f"{place.title} cannot be written to.")
         return self._mount(place, writable)
 
     @contextmanager
@@ -227,13 +256,15 @@ class RecordedMachine:
             if image.path == path:
                 if image.locked:
                     raise CredentialError(f"What was given does not open {image.name}.")
-                return image
+                return whole_of(image) if salvage and image.disk is None else image
         raise UsageError(f"There is no image {path}.")
 
     def plan_backup(self, source: DiskSurvey, store: str, request: BackupRequest) -> Plan:
         """See Machine."""
         if self.refuse is not None:
             raise self.refuse
+        if request.salvage:
+            return recorded_salvage(source, store, self.images(Path(store)), request)
         parent, above = (None, ()) if request.kind == "full" else self._newest(source, store, request)
         kind: ImageKind = "full" if parent is None else "differential" if request.kind == "differential" else "incremental"
         begun = self.begun if self.begun and self.begun.encrypted == request.encrypt else None
@@ -264,6 +295,8 @@ class RecordedMachine:
             ]
             sentences += ["Read the image again and check every hash in it.", OPENING]
         command = ["rescue", "backup", source.disk.path, store]
+        for number in request.unlock:
+            command += ["--unlock", str(number)]
         command += [option for option, given in (("--encrypt", request.encrypt), ("--anew", request.anew)) if given]
         return Plan(
             "backup",
@@ -306,7 +339,7 @@ class RecordedMachine:
             "restore",
             (
                 WipeTarget("Remove old signatures", path),
-                DeployImage("Write the data", image, path, request.delta),
+                DeployImage("Write the data", image, path, request.delta, request.salvage),
                 WriteTable("Write the partition table", image, path),
                 ReadBack("Read back and compare", image, path),
             ),
@@ -357,7 +390,7 @@ class RecordedMachine:
 
     def plan_verify_store(self, folder: str) -> Plan:
         """See Machine."""
-        raise NotImplementedError
+        return plan_verify_store(folder, self.images(Path(folder)))
 
     def plan_partition(self, target: DiskSurvey, request: PartitionRequest) -> Plan:
         """See Machine."""
@@ -377,6 +410,7 @@ class RecordedMachine:
 
     def find_lost(self, survey: DiskSurvey, deep: bool, token: CancelToken, progress: Callable[[int, int], None]) -> list[Lost]:
         """See Machine."""
+        self.deep.append(deep)
         progress(survey.disk.size, survey.disk.size)
         return self.lost
 
@@ -388,20 +422,60 @@ class RecordedMachine:
 
     def plan_prune(self, folder: str, request: PruneRequest) -> Plan:
         """See Machine."""
-        raise NotImplementedError
+        return recorded_prune(folder, self.images(Path(folder)), request)
 
     def plan_consolidate(self, image: str, store: str, name: str = "", split: int = 0) -> Plan:
         """See Machine."""
-        raise NotImplementedError
+        return recorded_consolidate(self.image(image), store, name)
 
     def plan_export(self, image: str, file: str, format_: str = "") -> Plan:
         """See Machine."""
-        raise NotImplementedError
+        return recorded_export(self.image(image), file, format_, self.files_there)
 
-    def open_files(self, source: ImageSummary | DiskSurvey, partition: int) -> AbstractContextManager[FileBrowser]:
+    def volumes_in(self, source: ImageSummary | DiskSurvey, partition: int, *, salvage: bool = False) -> list[tuple[str, Volume]]:
+        """See Machine."""
+        assert self.unlocked, "it is locked"
+        return volumes_in_luks(partition)
+
+    def mount_image(self, image: str, folder: str, *, salvage: bool = False) -> MountedImage:
         """See Machine."""
         if self.refuse is not None:
             raise self.refuse
+        mounted = MountedImage(image, folder, (f"{folder}/1", f"{folder}/3"), ("Partition 4 is not mounted: it is damaged.",))
+        self.mounted_list.append(mounted)
+        return mounted
+
+    def mounted_images(self) -> list[MountedImage]:
+        """See Machine."""
+        return list(self.mounted_list)
+
+    def unmount_image(self, folder: str) -> None:
+        """See Machine."""
+        if self.refuse is not None:
+            raise self.refuse
+        self.mounted_list[:] = [mounted for mounted in self.mounted_list if mounted.folder != folder]
+
+    def opens_with(self, image: str) -> tuple[SlotKind, ...]:
+        """See Machine."""
+        return tuple(sorted(self.slots))
+
+    def change_keys(self, image: str, changes: Changes) -> tuple[SlotKind, ...]:
+        """See Machine."""
+        if self.no_room_for_keys:
+            raise RefusedError("There is no place for another key.", "Take one away first.")
+        self.changes.append(changes)
+        new = {kind for kind in SlotKind if key_material(kind, changes.new) is not None}
+        self.slots.difference_update(changes.drop)
+        self.slots.update(new)
+        return tuple(sorted(self.slots))
+
+    def open_files(
+        self, source: ImageSummary | DiskSurvey, partition: int, inside: str = "", *, salvage: bool = False
+    ) -> AbstractContextManager[FileBrowser]:
+        """See Machine."""
+        if self.refuse is not None:
+            raise self.refuse
+        self.looked_into.append((partition, inside, salvage))
         return self._browse((source.path if isinstance(source, ImageSummary) else source.disk.path, partition))
 
     @contextmanager
@@ -434,7 +508,10 @@ class RecordedMachine:
 
     def with_unlocked(self, source: ImageSummary | DiskSurvey, partition: int, secret: bytes) -> Self:
         """See Machine."""
-        return self
+        self.tried.append(secret)
+        if secret != DISK_PASSPHRASE:
+            raise CredentialError(f"The passphrase or key file does not open the encrypted volume in partition {partition}.")
+        return replace(self, unlocked=(*self.unlocked, partition))
 
     def start(self, plan: Plan) -> Job:
         """See Machine."""
@@ -450,6 +527,9 @@ class RecordedMachine:
                     }
                 case VerifyImage():
                     facts |= {"image": step.image, "verified": True, "verified_bytes": plan.estimated_bytes // 2}
+                case VerifyStore():
+                    names = [image.name for image in self.images(self.folder) if not image.problem]
+                    facts |= {"images": [f"{name}: whole" for name in names], "whole_images": len(names)}
                 case MountImage():
                     facts |= {"checked_volumes": 3, "mounted_volumes": 2, "files_read": 412}
                 case DeployImage():

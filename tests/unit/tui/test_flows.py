@@ -132,8 +132,8 @@ async def test_name_comment_level_and_check_reach_the_plan(machine: RecordedMach
         await person.type("mine")
         await person.press("enter")
         await person.type("a note")
-        # Kind: full; encryption: no; compression: small; check: no.
-        await person.press("down", "right", "down", "down", "right", "down", "space", "down", "enter")
+        # Kind: full; encryption: no; compression: small; failing disk: no; check: no.
+        await person.press("down", "right", "down", "down", "right", "down", "down", "space", "down", "enter")
         assert person.name == "ReviewScreen"
         await person.press("tab", "enter")
         step = machine.started[0].plan.steps[0]

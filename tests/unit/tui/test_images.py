@@ -84,11 +84,14 @@ def test_health_in_words_and_marks() -> None:
 async def test_what_cannot_be_used_says_why_and_goes_no_further(machine: RecordedMachine, clock: Clock) -> None:
     async with at(machine, clock) as person:
         await restore_which(person, machine)
-        for name, reason in (("laptop-2026-10-02.rimg", "not found here: 170.0"), ("11-img", "A Clonezilla folder")):
+        for name, reason, asks in (
+            ("laptop-2026-10-02.rimg", "not found here: 170.0", "Question"),  # what is whole of it?
+            ("11-img", "A Clonezilla folder", "Notice"),
+        ):
             await to_row(person, name)
             assert reason in person.screen()
             await person.press("enter")
-            assert person.name == "Notice"
+            assert person.name == asks
             await person.press("escape")
 
 

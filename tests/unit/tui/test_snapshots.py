@@ -16,6 +16,7 @@ from tests.unit.tui.recorded import Clock, RecordedMachine
 from tests.unit.tui.ways import WAYS, Way
 from tests.unit.tui.ways_disks import DISK_WAYS
 from tests.unit.tui.ways_files import FILES_WAYS
+from tests.unit.tui.ways_images import IMAGES_WAYS
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 FONT_LIST = Path(__file__).parents[3] / "live-config" / "console-font" / "glyphs.txt"
@@ -48,7 +49,7 @@ def drawable(style: Style) -> bool:
     return not too_dark and not bright_back and not style.dim
 
 
-@pytest.mark.parametrize("way", [*WAYS, *FILES_WAYS, *DISK_WAYS], ids=lambda way: way.__name__)
+@pytest.mark.parametrize("way", [*WAYS, *FILES_WAYS, *DISK_WAYS, *IMAGES_WAYS], ids=lambda way: way.__name__)
 async def test_screen(way: Way, machine: RecordedMachine, clock: Clock) -> None:
     async with at(machine, clock) as person:
         await way(person, machine)

@@ -324,13 +324,13 @@ async def done_with_damaged_files(person: Person, machine: RecordedMachine) -> N
 
 async def verify_which(person: Person, machine: RecordedMachine) -> None:
     """First an image."""
-    await person.press("v", "enter")
+    await person.press("i", "enter")
 
 
 async def verify_how(person: Person, machine: RecordedMachine) -> None:
     """Then how thoroughly."""
     await verify_which(person, machine)
-    await person.press("down", "enter")
+    await person.press("down", "enter", "enter")
 
 
 async def verify_review(person: Person, machine: RecordedMachine) -> None:
