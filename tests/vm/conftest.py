@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 _ROOT = Path(__file__).parents[2]
-_KEPT = _ROOT / "build" / "vm"
+KEPT = _ROOT / "build" / "vm"
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def iso() -> Path:
 @pytest.fixture
 def artifacts(request: pytest.FixtureRequest) -> Path:
     """``build/vm/TEST``, empty at the start: logs, screenshots and measurements that stay."""
-    folder = _KEPT / re.sub(r"[^A-Za-z0-9_-]+", "-", request.node.name).strip("-")
+    folder = KEPT / re.sub(r"[^A-Za-z0-9_-]+", "-", request.node.name).strip("-")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
@@ -36,6 +36,6 @@ def artifacts(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def disks() -> Iterator[Path]:
     """A folder for disk files, several GiB when written to, gone after the test."""
-    _KEPT.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="disks-", dir=_KEPT) as folder:
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="disks-", dir=KEPT) as folder:
         yield Path(folder)

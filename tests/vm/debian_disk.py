@@ -22,16 +22,16 @@ _SECTOR = 512
 _CACHE = Path(__file__).parents[2] / ".cache" / "vm"
 
 # Half-open byte ranges [start, end) of the partitions.
-_BIOS_BOOT = (1 * MIB, 2 * MIB)
-_ESP = (2 * MIB, 66 * MIB)
-_ROOT = (66 * MIB, SIZE - 130 * MIB)
-_SWAP = (SIZE - 130 * MIB, SIZE - 2 * MIB)
+BIOS_BOOT = (1 * MIB, 2 * MIB)
+ESP = (2 * MIB, 66 * MIB)
+ROOT = (66 * MIB, SIZE - 130 * MIB)
+SWAP = (SIZE - 130 * MIB, SIZE - 2 * MIB)
 
 _PARTITIONS = (
-    (_BIOS_BOOT, "21686148-6449-6E6F-744E-656564454649", "BIOS boot"),
-    (_ESP, "C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "EFI system"),
-    (_ROOT, "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "Debian"),
-    (_SWAP, "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F", "Swap"),
+    (BIOS_BOOT, "21686148-6449-6E6F-744E-656564454649", "BIOS boot"),
+    (ESP, "C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "EFI system"),
+    (ROOT, "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "Debian"),
+    (SWAP, "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F", "Swap"),
 )
 _GPT = "label: gpt\nlabel-id: 8C1B5A3E-20C7-4A52-9E0B-6D5C7F1E2A90\nunit: sectors\n" + "".join(
     f'start={start // _SECTOR}, size={(end - start) // _SECTOR}, type={kind}, name="{name}"\n'
@@ -56,7 +56,7 @@ def debian_disk(release: str = RELEASE) -> Path:
 
 def copy_sparse(source: Path, target: Path) -> Path:
     """Copy a disk file without filling its holes."""
-    run(["cp", "--sparse=always", "--reflink=auto", str(source), str(target)], timeout=300)
+    run(["cp", "--sparse=always", "--reflink=auto", str(source), str(target)], timeout=1800)
     return target
 
 
@@ -85,16 +85,16 @@ def _make(folder: Path, release: str) -> Path:
     run(["sfdisk", "--quiet", str(disk)], stdin=_GPT.encode())
     _make_esp(disk, system / "boot/efi")
     _make_root(disk, system)
-    _make_swap(disk, folder / "swap.raw")
-    _make_bios_boot(disk, system)
+    make_swap(disk, SWAP, folder / "swap.raw")
+    install_grub(disk, system)
     return disk
 
 
 def _make_esp(disk: Path, content: Path) -> None:
-    sectors = (_ESP[1] - _ESP[0]) // _SECTOR
-    place = f"{disk}@@{_ESP[0]}"
+    sectors = (ESP[1] - ESP[0]) // _SECTOR
+    place = f"{disk}@@{ESP[0]}"
     serial = debian_system.ESP_SERIAL.replace("-", "")
-    hidden = _ESP[0] // _SECTOR
+    hidden = ESP[0] // _SECTOR
     run(["mformat", "-i", place, "-F", "-T", str(sectors), "-N", serial, "-v", "ESP", "-c", "1", "-H", str(hidden), "::"])
     run(["mcopy", "-s", "-p", "-m", "-i", place, str(content / "EFI"), "::"])
 
@@ -105,33 +105,40 @@ def _make_root(disk: Path, system: Path) -> None:
     mount_point.mkdir()
     command = [
         *("mke2fs", "-q", "-F", "-t", "ext4", "-L", "debian", "-U", debian_system.ROOT_UUID, "-d", str(system)),
-        *("-E", f"offset={_ROOT[0]}", str(disk), f"{(_ROOT[1] - _ROOT[0]) // 1024}k"),
+        *("-E", f"offset={ROOT[0]}", str(disk), f"{(ROOT[1] - ROOT[0]) // 1024}k"),
     ]
-    run(command, timeout=300)
+    run(command, timeout=1800)
 
 
-def _make_swap(disk: Path, scratch: Path) -> None:
-    blank_disk(scratch, _SWAP[1] - _SWAP[0])
+def make_swap(disk: Path, place: tuple[int, int], scratch: Path) -> None:
+    """Swap space at ``place``, a range of bytes. ``scratch``: a file to be made for it."""
+    blank_disk(scratch, place[1] - place[0])
     run(["mkswap", "--uuid", debian_system.SWAP_UUID, "--label", "swap", str(scratch)])
-    _write(disk, _SWAP[0], scratch.read_bytes()[:4096])
+    write_at(disk, place[0], scratch.read_bytes()[:4096])
 
 
-def _make_bios_boot(disk: Path, system: Path) -> None:
-    """Place GRUB as grub-bios-setup does: boot.img in the boot sector, core.img in the BIOS boot partition."""
-    command = ["grub-mkimage", "-O", "i386-pc", "-o", "/tmp/core.img", "-p", "(,gpt3)/boot/grub", *_GRUB_MODULES]
+def install_grub(disk: Path, system: Path, prefix: str = "/boot/grub", modules: tuple[str, ...] = ()) -> None:
+    """Place GRUB as grub-bios-setup does: boot.img in the boot sector, core.img in the BIOS boot partition.
+
+    ``system``: the folder of a Debian. ``prefix``: where GRUB finds its files in the third partition, which ``modules`` read.
+    """
+    command = ["grub-mkimage", "-O", "i386-pc", "-o", "/tmp/core.img", "-p", f"(,gpt3){prefix}", *_GRUB_MODULES, *modules]
     # The guest's own program: core.img and the modules in /boot/grub must be of one version.
     run(["chroot", str(system), *command])
-    core = bytearray((system / "tmp/core.img").read_bytes())
-    first = _BIOS_BOOT[0] // _SECTOR
+    made = system / "tmp/core.img"
+    core = bytearray(made.read_bytes())
+    made.unlink()
+    first = BIOS_BOOT[0] // _SECTOR
     # The last block list entry of core.img's first sector: where its other sectors are (struct grub_pc_bios_boot_blocklist).
     struct.pack_into("<QHH", core, 500, first + 1, (len(core) + _SECTOR - 1) // _SECTOR - 1, 0x820)
-    _write(disk, _BIOS_BOOT[0], bytes(core))
+    write_at(disk, BIOS_BOOT[0], bytes(core))
     boot = bytearray((system / "boot/grub/i386-pc/boot.img").read_bytes()[:440])
     struct.pack_into("<Q", boot, 0x5C, first)
-    _write(disk, 0, bytes(boot))
+    write_at(disk, 0, bytes(boot))
 
 
-def _write(disk: Path, offset: int, data: bytes) -> None:
+def write_at(disk: Path, offset: int, data: bytes) -> None:
+    """Write bytes into a disk file."""
     fd = os.open(disk, os.O_WRONLY)
     try:
         os.pwrite(fd, data, offset)
