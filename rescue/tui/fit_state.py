@@ -133,15 +133,15 @@ class FitState:
         """Identifiers of its own for the target, or those of the source."""
         return replace(self, wishes=replace(self.wishes, new_ids=new_ids))
 
+    def with_overlay(self, folder: str) -> FitState:
+        """What is moved while file systems are made smaller is kept in this folder; "": in the memory."""
+        return replace(self, wishes=replace(self.wishes, overlay=folder))
+
     def toggled(self, number: int, kind: Literal["keep", "leave-out", "min", "max"]) -> FitState:
         """Ask for it, or take it back where it was asked for."""
         wish = self.wish(number)
         return self.with_wish(number, None if wish and wish.kind == kind else FitWish(number, kind))
 
-
-    def with_overlay(self, folder: str) -> FitState:
-        """What is moved while file systems are made smaller is kept in this folder; "": in the memory."""
-        return replace(self, wishes=replace(self.wishes, overlay=folder))
     def stepped(self, number: int, direction: int) -> FitState:
         """One step smaller (-1) or larger (1), to a whole number of steps, within what its content bears."""
         step = self.step
