@@ -51,37 +51,29 @@ def used_map(volume: Source) -> UsedMap:
     Reads only. Raises FormatError when the trees contradict themselves or each other, SourceReadError.
     """
     superblock = read_superblock(volume)
-    because = _why_not(superblock)
+    because = why_not(superblock)
     if because:
         return UsedMap.whole(volume.size, because)
     try:
         forest = Forest(volume, superblock)
-        devices = _read_chunks(forest, superblock)
-        roots = _read_roots(forest, superblock)
+        starts, ends = read_allocation(forest, superblock, 1)
     except UnsupportedError as error:
         return UsedMap.whole(volume.size, error.message.removeprefix("btrfs: ").capitalize())
-    if devices != 1:
-        return UsedMap.whole(volume.size, MANY_DEVICES)
-    if _replaces(forest, *roots[_DEVICE_TREE]):
-        return UsedMap.whole(volume.size, REPLACING)
-    starts, ends = _read_extents(forest, *roots[_EXTENT_TREE], superblock.node_size)
-    _verify(superblock, forest, starts, ends, [address for address, _ in roots.values()])
-    fixed = [_RESERVED, *((start, start + SUPERBLOCK_SIZE) for start in _MIRRORS)]
     parts = (part for start, end in zip(starts, ends, strict=True) for part in forest.chunks.physical(start, end))
     used = list(bounded(parts))
-    used.extend((start, min(end, volume.size)) for start, end in fixed)
+    used.extend(fixed_extents(volume.size))
     used.sort()
     return UsedMap(ExtentMap(used))
 
 
-def _why_not(superblock: Superblock) -> str:
-    """The reason why this file system is imaged whole, from its superblock alone; "" when there is none."""
+def why_not(superblock: Superblock, devices: int = 1) -> str:
+    """The reason why a file system of so many devices is imaged whole, from its superblock alone; "" when there is none."""
     unknown = superblock.incompat & ~_KNOWN_INCOMPAT
     if unknown or not superblock.incompat & _MIXED_BACKREF:
         return f"{UNKNOWN_FEATURE} (incompat {superblock.incompat:#x})."
     if superblock.compat_ro & ~_KNOWN_COMPAT_RO:
         return f"{UNKNOWN_FEATURE} (compat_ro {superblock.compat_ro:#x})."
-    if superblock.num_devices != 1:
+    if superblock.num_devices != devices:
         return MANY_DEVICES
     if superblock.flags & _SEEDING:
         return SEED
@@ -90,13 +82,35 @@ def _why_not(superblock: Superblock) -> str:
     return LOG_NOT_REPLAYED if superblock.log_root else ""
 
 
+def fixed_extents(size: int) -> list[tuple[int, int]]:
+    """What is kept of each device of ``size`` bytes whatever is in use: the first mebibyte, the superblocks."""
+    fixed = [_RESERVED, *((start, start + SUPERBLOCK_SIZE) for start in _MIRRORS)]
+    return [(start, min(end, size)) for start, end in fixed]
+
+
+def read_allocation(forest: Forest, superblock: Superblock, devices: int) -> tuple[array[int], array[int]]:
+    """Starts and ends of the allocated logical ranges of a file system on so many devices, ascending; its chunks are then known.
+
+    Raises UnsupportedError when it is on another number of devices or one is being replaced; FormatError, SourceReadError.
+    """
+    named = _read_chunks(forest, superblock)
+    roots = _read_roots(forest, superblock)
+    if named != devices:
+        raise UnsupportedError(MANY_DEVICES)
+    if _replaces(forest, *roots[_DEVICE_TREE]):
+        raise UnsupportedError(REPLACING)
+    starts, ends = _read_extents(forest, *roots[_EXTENT_TREE], superblock.node_size)
+    _verify(superblock, forest, starts, ends, [address for address, _ in roots.values()])
+    return starts, ends
+
+
 def _read_chunks(forest: Forest, superblock: Superblock) -> int:
     """Complete the chunk map from the chunk tree; the number of devices it names."""
     devices = 0
     for block, items in forest.leaves(superblock.chunk_root, superblock.chunk_root_level):
         for item in items:
             if item[1] == CHUNK_ITEM:
-                forest.chunks.add(item[2], item_data(block, item))
+                forest.add_chunk(item[2], item_data(block, item))
             elif item[1] == _DEVICE_ITEM:
                 devices += 1
     return devices

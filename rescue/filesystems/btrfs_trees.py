@@ -163,7 +163,11 @@ class Forest:
         while position < len(raw):
             raw.require(raw.u8(position + 8) == CHUNK_ITEM, "it holds something else than chunks")
             chunk = Fields(raw.bytes(position + 17, len(raw) - position - 17), raw.what)
-            position += 17 + self.chunks.add(raw.u64(position + 9), chunk)
+            position += 17 + self.add_chunk(raw.u64(position + 9), chunk)
+
+    def add_chunk(self, start: int, raw: Fields) -> int:
+        """See ChunkMap.add."""
+        return self.chunks.add(start, raw)
 
     def leaves(self, root: int, level: int) -> Iterator[tuple[Fields, list[Item]]]:
         """The leaves of a tree in order: each block and its items. A block is read once, so no loop can hold us."""
@@ -185,11 +189,9 @@ class Forest:
         if address in self.visited:
             raise FormatError(f"btrfs: two tree blocks lead to the one at {address}.")
         self.visited.add(address)
-        copies = list(self.chunks.physical(address, address + size))
-        if any(end - start != size for start, end in copies):
-            raise FormatError(f"btrfs: the tree block at {address} is not in one chunk.")
-        data = self._volume.pread(size, copies[0][0])
-        if any(self._volume.pread(size, start) != data for start, _ in copies[1:]):
+        copies = self._copies(address, size)
+        data = copies[0]
+        if any(other != data for other in copies[1:]):
             raise FormatError(f"btrfs: the copies of the tree block at {address} differ.")
         block = Fields(data, f"btrfs tree block at {address}")
         block.require(block.bytes(32, 16) == self._superblock.fsid, "it belongs to another file system")
@@ -198,6 +200,13 @@ class Forest:
         block.require(block.u8(100) == level, f"it is not of level {level}")
         verify(data, self._superblock.checksum_type)
         return block, block.u32(96)
+
+    def _copies(self, address: int, size: int) -> list[bytes]:
+        """All copies of a tree block."""
+        copies = list(self.chunks.physical(address, address + size))
+        if any(end - start != size for start, end in copies):
+            raise FormatError(f"btrfs: the tree block at {address} is not in one chunk.")
+        return [self._volume.pread(size, start) for start, _ in copies]
 
 
 def item_data(block: Fields, item: Item) -> Fields:

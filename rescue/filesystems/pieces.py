@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 from rescue.errors import UnsupportedError
 
@@ -11,7 +11,10 @@ from rescue.errors import UnsupportedError
 _LIMIT: Final = 4_000_000
 
 
-def bounded(extents: Iterable[tuple[int, int]], limit: int = _LIMIT) -> Iterator[tuple[int, int]]:
+_T = TypeVar("_T")
+
+
+def bounded(extents: Iterable[_T], limit: int = _LIMIT) -> Iterator[_T]:
     """The extents, as they come. Raises UnsupportedError after ``limit`` of them: a bitmap made to fill the memory."""
     for count, extent in enumerate(extents):
         if count >= limit:
