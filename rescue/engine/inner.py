@@ -40,7 +40,7 @@ def inner_volume(source: Source, volumes: Sequence[Volume], partition: int, name
         return _inner(name, leaves[name], partition)
     if any(found.is_locked for found in stack.walk()):
         raise CredentialError(
-            f"Partition {partition} is encrypted (LUKS), and was not unlocked.", f"Give its passphrase: --unlock {partition}"
+            f"Partition {partition} is encrypted, and was not unlocked.", f"Give its passphrase: --unlock {partition}"
         )
     known = ", ".join(f"{partition}/{shown(leaf)}" for leaf in file_systems)
     why = "; ".join(found.whole_because for found in stack.walk() if found.whole_because)

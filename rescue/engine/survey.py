@@ -10,6 +10,7 @@ from rescue.devices.fingerprint import fingerprint
 from rescue.devices.protection import protections, runs_from
 from rescue.devices.table import read_layout
 from rescue.devices.usage import Mounted, mounts_of
+from rescue.engine.beside import Together, volumes_beside
 from rescue.engine.containers import open_containers
 from rescue.errors import ProgramError, RescueError
 from rescue.filesystems.identify import identify
@@ -106,6 +107,7 @@ def map_disk(disk: Disk, source: Source, layout: Layout, keys: Mapping[str, byte
 
     Bytes outside of all volumes are in none of the maps: an image keeps those that are not zero. A disk without
     partitions has one volume, or none when it is blank. ``keys`` open encrypted volumes: their volume keys by UUID.
+    The disks beside it (``disk.beside``) are read, too.
     Raises SourceReadError; ProgramError when blkid is missing.
     """
     mounts = mounts_of(disk)
@@ -115,7 +117,8 @@ def map_disk(disk: Disk, source: Source, layout: Layout, keys: Mapping[str, byte
         found = [_volume(disk, source, _Place(p.number, p.start, p.end, ""), mounts) for p in layout.data_partitions]
     if layout.label == "none" and layout.problems:
         return found
-    return open_containers(source, found, mounts, keys)
+    with volumes_beside(disk.beside) as beside:
+        return open_containers(Together(source, beside), found, mounts, keys)
 
 
 def survey_disk(disk: Disk, *, images: Sequence[str] = (), keys: Mapping[str, bytes] = _NO_KEYS) -> DiskSurvey:

@@ -25,6 +25,7 @@ class Disk:
     read_only: bool = False
     diskseq: int = 0  # /sys/block/*/diskseq: counts up each time a device of this name appears; 0 when unknown
     is_file: bool = False
+    beside: tuple[str, ...] = ()  # paths of other disks that are read as well, because parts of what is on it are there
 
     @property
     def title(self) -> str:

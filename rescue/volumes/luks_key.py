@@ -32,7 +32,7 @@ def find_volume_key(source: Source, header: LuksHeader, secret: bytes) -> bytes 
         os.ftruncate(copy, source.size)
         for offset in range(0, length, MIB):
             os.pwrite(copy, source.pread(min(MIB, length - offset), offset), offset)
-        key = _dump(copy, secret)
+        key = dump_volume_key("luksDump", copy, secret)
     finally:
         os.close(copy)
     if key is not None and not header.digest.fits(key):
@@ -40,10 +40,16 @@ def find_volume_key(source: Source, header: LuksHeader, secret: bytes) -> bytes 
     return key
 
 
-def _dump(header: int, secret: bytes) -> bytes | None:
+def dump_volume_key(action: str, header: int, secret: bytes) -> bytes | None:
+    """What cryptsetup's ``action`` ("luksDump", "bitlkDump") finds with ``secret`` in the header that is open as ``header``.
+
+    None when it does not open. Raises ProgramError, CredentialError.
+    """
+    if not have("cryptsetup"):
+        raise ProgramError("cryptsetup is not installed.", "It finds the key of an encrypted volume.")
     with tempfile.TemporaryDirectory(prefix="rescue-", dir=_MEMORY) as folder:
         file = Path(folder) / "key"
-        command = ["cryptsetup", "luksDump", "--batch-mode", "--dump-volume-key", "--key-file", "-"]
+        command = ["cryptsetup", action, "--batch-mode", "--dump-volume-key", "--key-file", "-"]
         command += ["--volume-key-file", str(file), f"/proc/self/fd/{header}"]
         try:
             done = run(command, stdin=secret, pass_fds=(header,), ok=(0, _NO_KEY), timeout=_SECONDS)

@@ -38,6 +38,7 @@ class Segment:
     stripe_size: int = 0
     names: frozenset[str] = frozenset()
     members: tuple[str, ...] = ()  # of raid: metadata and data volumes in turn
+    said: Section = field(default_factory=dict)  # all of its description
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +124,10 @@ def _segment(section: Section) -> Segment:
         if len(stripes) != _integer(section, "stripe_count") or not stripes:
             raise FormatError("LVM metadata: a segment has another number of stripes than it says.")
         size = _integer(section, "stripe_size") * _SECTOR if len(stripes) > 1 else 0
-        return Segment(start, extents, type_, stripes, size, names)
+        return Segment(start, extents, type_, stripes, size, names, said=section)
     raids = section.get("raids")
     members = tuple(value for value in raids if isinstance(value, str)) if isinstance(raids, list) else ()
-    return Segment(start, extents, type_, tuple(_any_places(section)), names=names, members=members)
+    return Segment(start, extents, type_, tuple(_any_places(section)), names=names, members=members, said=section)
 
 
 def _any_places(section: Section) -> Iterator[Place]:

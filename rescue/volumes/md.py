@@ -13,31 +13,61 @@ from rescue.filesystems.fields import Fields
 from rescue.model.source import Source
 from rescue.units import KIB
 
+LINEAR: Final = -1
 _MAGIC: Final = 0xA92B4EFC
 _SECTOR: Final = 512
 _OLD_SIZE: Final = 4 * KIB
 _OLD_RESERVED: Final = 64 * KIB
 _HEAD: Final = 256
 _MAX_MEMBERS: Final = 1920
-_BITMAP: Final = 1  # the only feature that does not change where the data are
+# The features that do not change where the data are: a bitmap, its version, and which layout a RAID 0 has.
+_HARMLESS: Final = 1 << 0 | 1 << 8 | 1 << 12
 _FAULTY: Final = 0xFFFD  # the least role that is none
 _SYNCED: Final = (1 << 64) - 1
-_LEVELS: Final = {-4: "multipath", -1: "linear", 0: "RAID 0", 4: "RAID 4", 5: "RAID 5", 6: "RAID 6", 10: "RAID 10"}
+_LEVELS: Final = {LINEAR: "linear array", 0: "RAID 0", 1: "RAID 1", 4: "RAID 4", 5: "RAID 5", 6: "RAID 6", 10: "RAID 10"}
+_PARITY: Final = frozenset({4, 5, 6})
+_CHUNKED: Final = frozenset({0, 10}) | _PARITY
+_MAX_CHUNK: Final = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
 class RaidMember:
-    """One copy of a RAID 1 whose content is ``[start, end)`` of it. ``events``: members of one array that agree have the same."""
+    """A member of an array, whose share of the content is ``[start, end)`` of it; ``role`` is its place in the array.
+
+    ``events``: members of one array that agree have the same. ``chunk`` in bytes, a power of two but for a linear array;
+    ``layout`` as the kernel counts them.
+    """
 
     uuid: str
     name: str
     start: int
     end: int
     events: int
+    level: int = 1
+    disks: int = 0
+    role: int = 0
+    chunk: int = 0
+    layout: int = 0
+
+    @property
+    def kind(self) -> str:
+        """For people: "RAID 5"."""
+        return level_words(self.level)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What all members of an array have in common; those of RAID 0 and linear ones may have any size."""
+        length = self.end - self.start if self.level > 0 else 0
+        return (self.level, self.disks if self.level != 1 else 0, self.chunk, self.layout, length)
+
+
+def level_words(level: int) -> str:
+    """A level for people."""
+    return _LEVELS.get(level, f"RAID of level {level}")
 
 
 def read_raid_member(source: Source) -> RaidMember:
-    """Read the superblock of a member of a RAID 1.
+    """Read the superblock of a member of an array.
 
     Raises FormatError (there is none, or damaged), UnsupportedError (another kind of array, or not in order), SourceReadError.
     """
@@ -56,10 +86,30 @@ def read_raid_member(source: Source) -> RaidMember:
     raise FormatError("RAID superblock: there is none of a kind that is known.")
 
 
-def _require_level(level: int) -> None:
-    if level != 1:
-        kind = _LEVELS.get(level, f"RAID of level {level}")
-        raise UnsupportedError(f"It is a part of a set of disks ({kind}), which makes sense only with the others.")
+def _signed(value: int) -> int:
+    return value - ((value & 0x8000_0000) << 1)
+
+
+def _level(value: int) -> int:
+    level = _signed(value)
+    if level not in _LEVELS:
+        raise UnsupportedError(f"It is a part of a set of disks ({level_words(level)}), which this program does not know.")
+    return level
+
+
+def _disorder(level: int) -> UnsupportedError:
+    return UnsupportedError(f"It is a part of a {level_words(level)} that is being rebuilt, changed or was not stopped cleanly.")
+
+
+def _share(head: Fields, level: int, chunk: int, component: int, room: int) -> int:
+    """The bytes of a member that the content takes: of RAID 0 and linear arrays all, of others the least member's."""
+    if level in _CHUNKED:
+        head.require(4 * KIB <= chunk <= _MAX_CHUNK and not chunk & (chunk - 1), f"chunks of {chunk} bytes")
+    length = room if level < 1 else component
+    if chunk and level != 1:
+        length -= length % chunk
+    head.require(0 < length <= room, "its data leave the volume")
+    return length
 
 
 def _version_1(head: Fields, size: int) -> RaidMember:
@@ -70,16 +120,22 @@ def _version_1(head: Fields, size: int) -> RaidMember:
     data = bytearray(head.bytes(0, covered))
     data[216:220] = bytes(4)
     head.require(head.u32(216) == _folded(bytes(data)), "its checksum is wrong")
-    level = head.u32(72) - ((head.u32(72) & 0x8000_0000) << 1)
-    _require_level(level)
+    level = _level(head.u32(72))
     number = head.u32(160)
     head.require(number < members, "it has no place in its own list")
-    if head.u32(8) & ~_BITMAP or head.u16(_HEAD + 2 * number) >= _FAULTY or head.u64(208) != _SYNCED:
-        raise UnsupportedError("It is a copy in a RAID 1 that is being rebuilt, changed or was not stopped cleanly.")
-    start, length = head.u64(128) * _SECTOR, min(head.u64(80), head.u64(136)) * _SECTOR
-    head.require(length > 0 and start + length <= size, "its data leave the volume")
+    role = head.u16(_HEAD + 2 * number)
+    synced = level < 1 or head.u64(208) == _SYNCED
+    if head.u32(8) & ~_HARMLESS or role >= _FAULTY or not synced:
+        raise _disorder(level)
+    disks, chunk = head.u32(92), head.u32(88) * _SECTOR
+    head.require(level == 1 or role < disks <= _MAX_MEMBERS, f"it is number {role} of {disks}")
+    start, room = head.u64(128) * _SECTOR, head.u64(136) * _SECTOR
+    head.require(start + room <= size, "its data leave the volume")
+    component = head.u64(80) * _SECTOR
+    length = _share(head, level, chunk, min(component, room) if level == 1 else component, room)
     name = head.bytes(32, 32).split(b"\0")[0].decode("utf-8", "replace")
-    return RaidMember(head.bytes(16, 16).hex(), name, start, start + length, head.u64(200))
+    uuid = head.bytes(16, 16).hex()
+    return RaidMember(uuid, name, start, start + length, head.u64(200), level, disks, role, chunk, head.u32(76))
 
 
 def _version_0(block: Fields, end: int) -> RaidMember:
@@ -88,15 +144,15 @@ def _version_0(block: Fields, end: int) -> RaidMember:
     block.require(block.u32(152) == _folded(bytes(data)), "its checksum is wrong")
     if block.u32(8) != 90:
         raise UnsupportedError("It is a member of a RAID that is being changed.")
-    level = block.u32(28) - ((block.u32(28) & 0x8000_0000) << 1)
-    _require_level(level)
+    level = _level(block.u32(28))
     # MD_SB_CLEAN and not MD_SB_ERRORS; this disk MD_DISK_ACTIVE, MD_DISK_SYNC and not MD_DISK_FAULTY
     if block.u32(132) & 0b11 != 0b01 or block.u32(3968 + 16) & 0b1111 != 0b0110:
-        raise UnsupportedError("It is a copy in a RAID 1 that is being rebuilt, changed or was not stopped cleanly.")
-    length = block.u32(32) * KIB
-    block.require(0 < length <= end, "its data leave the volume")
+        raise _disorder(level)
+    disks, role, chunk = block.u32(40), block.u32(3968 + 12), block.u32(260)
+    block.require(level == 1 or role < disks <= _MAX_MEMBERS, f"it is number {role} of {disks}")
+    length = _share(block, level, chunk, block.u32(32) * KIB, end)
     uuid = (block.bytes(20, 4) + block.bytes(52, 12)).hex()
-    return RaidMember(uuid, "", 0, length, block.u64(156))
+    return RaidMember(uuid, "", 0, length, block.u64(156), level, disks, role, chunk, block.u32(256))
 
 
 def _folded(data: bytes) -> int:

@@ -132,7 +132,7 @@ def raid_1x(total: int, at: int, start: int, **changed: int) -> bytearray:
     """A member of a RAID 1 with a superblock of version 1.x at byte ``at`` and data from ``start`` on (md_p.h)."""
     values = {
         "magic": (0, 4, 0xA92B4EFC), "major": (4, 4, 1), "features": (8, 4, 0), "level": (72, 4, 1),
-        "size": (80, 8, 4 * MIB // 512),
+        "layout": (76, 4, 0), "size": (80, 8, 4 * MIB // 512), "chunk": (88, 4, 0),
         "disks": (92, 4, 2), "data_offset": (128, 8, start // 512), "data_size": (136, 8, 4 * MIB // 512),
         "super_offset": (144, 8, at // 512), "number": (160, 4, 0), "events": (200, 8, 17),
         "resync": (208, 8, 2**64 - 1), "max_dev": (220, 4, 4), "role": (256, 2, 0),

@@ -129,7 +129,7 @@ _MOVED = 'type = "mirror"\nmirror_count = 2\nmirrors = [\n"pv0", 3,\n"pv0", 20\n
         ),
         ((volume("root", segment(1, 0, 4, linear("pv0", 0)), status='"READ", "VISIBLE", "LOCKED", "PVMOVE"'),), (0, 4), "LOCKED"),
         ((volume("pvmove0", segment(1, 0, 4, _MOVED), status='"READ", "VISIBLE"'),), (3, 24), "old kind"),
-        ((volume("far", segment(1, 0, 4, linear("pv1", 0)), segment(2, 4, 2, linear("pv0", 9))),), (9, 11), "another disk"),
+        ((volume("far", segment(1, 0, 4, linear("pv1", 0)), segment(2, 4, 2, linear("pv0", 9))),), (9, 11), "other disks"),
         ((volume("out", segment(1, 0, 4, linear("pv0", 62))),), (62, 66), "leaves its physical volume"),
     ],
 )
