@@ -9,6 +9,7 @@ from rescue.cli.new_file import blank_file, names_new_file, new_file
 from rescue.cli.options import Context, add_fit, add_job, add_target, progress_style
 from rescue.cli.review import confirm, plan_json
 from rescue.cli.secrets import add_secrets, unlocked
+from rescue.cli.unlock import add_unlock, with_unlocked
 from rescue.cli.wishes import add_wishes, fitted_text, wishes_of
 from rescue.services import RestoreRequest
 
@@ -25,6 +26,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     add_wishes(parser)
     parser.add_argument("--no-verify", action="store_true", help="do not read back what was written")
     parser.add_argument("--yes", action="store_true", help="erase the target without asking for the typed confirmation")
+    add_unlock(parser)
     add_job(parser)
     add_secrets(parser)
     parser.set_defaults(command=run)
@@ -34,12 +36,15 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, confirm, run."""
     machine = unlocked(arguments, context, arguments.image)
     image = machine.image(arguments.image, salvage=arguments.salvage)
+    if arguments.unlock:
+        machine = with_unlocked(machine, image, arguments, context)
     request = RestoreRequest(
         verify=not arguments.no_verify,
         delta=arguments.delta,
         salvage=arguments.salvage,
         fit=arguments.fit,
         wishes=wishes_of(arguments),
+        unlock=tuple(wanted.partition for wanted in arguments.unlock),
     )
     is_new = names_new_file(arguments.target)
     size = image.disk.size if image.disk else 0

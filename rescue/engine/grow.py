@@ -19,7 +19,7 @@ from rescue.engine.resizing import (
     settle_ext,
     work,
 )
-from rescue.errors import DamagedError, TargetWriteError, UsageError
+from rescue.errors import DamagedError, TargetWriteError, UnsupportedError, UsageError
 from rescue.filesystems.maps import used_map
 from rescue.model.volume import Identity
 from rescue.system.blockfile import FileSource
@@ -36,15 +36,22 @@ def grow(path: str, start: int, end: int, identity: Identity, *, check: Check = 
     """
     if start % 512 or end % 512 or end <= start:
         raise UsageError(f"{start} to {end} are no bytes that a partition can have.")
-    how = _GROWERS.get(identity.type)
-    if how is None:
+    if identity.type not in _GROWERS:
         what = identity.type or "What is on it"
         return f"{what} stays as it is: no program makes it larger in place. The rest of its partition is not used."
     with loop_device(path, offset=start, size=end - start, writable=True) as node:
-        how(node, identity, end - start, check)
-        _flush(node)
+        grow_node(node, identity, end - start, check)
     _flush(path)
     return f"{identity.type} fills its partition of {human_size(end - start)}."
+
+
+def grow_node(node: str, identity: Identity, size: int, check: Check) -> None:
+    """The same of a device of ``size`` bytes that holds nothing else. Raises as :func:`grow`; UnsupportedError: no tool."""
+    how = _GROWERS.get(identity.type)
+    if how is None:
+        raise UnsupportedError(f"No program makes {identity.type or 'unknown content'} larger in place.")
+    how(node, identity, size, check)
+    _flush(node)
 
 
 def _flush(path: str) -> None:

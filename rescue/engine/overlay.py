@@ -128,10 +128,16 @@ def overlay_estimate(used: ExtentMap, new_size: int) -> int:
 
 def require_room(used: ExtentMap, new_size: int, folder: Path) -> int:
     """The estimate for an overlay in ``folder``. Raises RefusedError with both numbers when it has no room for that."""
-    needed, free = overlay_estimate(used, new_size), room(folder)
+    needed = overlay_estimate(used, new_size)
+    require_free(needed, folder)
+    return needed
+
+
+def require_free(needed: int, folder: Path) -> None:
+    """Raise RefusedError with both numbers when an overlay in ``folder`` cannot have ``needed`` bytes."""
+    free = room(folder)
     if needed > free:
         raise RefusedError(
-            f"Making it smaller takes about {human_size(needed)} for a time; {where(folder)} has {human_size(free)} free.",
+            f"Giving it another size takes about {human_size(needed)} for a time; {where(folder)} has {human_size(free)} free.",
             "Name a folder on a disk with more free space.",
         )
-    return needed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import TypeAlias
 
 from rescue.devices.table import read_layout
 from rescue.devices.write_table import table_writes
+from rescue.engine.container_rebuild import Filling, Rebuilder
+from rescue.engine.containers import stacks
 from rescue.engine.grow import grow
 from rescue.engine.hidden_sectors import set_hidden_sectors
 from rescue.engine.new_ids import set_uuid
@@ -41,6 +43,7 @@ from rescue.model.volume import Identity, Volume
 from rescue.system.blockfile import FileSink, FileSource
 from rescue.system.loop import loop_device
 from rescue.units import MIB, human_size
+from rescue.volumes.stack import Stacked
 
 _Found: TypeAlias = tuple[Source, Blocks, Layout, list[tuple[Volume, ExtentMap]]]
 _Facts: TypeAlias = dict[str, str | int | float | bool | list[str]]
@@ -59,6 +62,9 @@ class Fitting:
         self._transfer: Transfer | None = None
         self._has_table = self._is_let_go = False
         self._identities: dict[int, Identity] = {}
+        self._keys = secrets.volume_keys
+        self._fillings: list[tuple[FittedVolume, Filling]] = []
+        self._stacks: Mapping[int, Stacked] | None = None
         try:
             self._source, self._blocks, self._layout, self._volumes = self._open(secrets)
             self._head = self._source.pread(min(MIB, self._source.size), 0)
@@ -105,6 +111,8 @@ class Fitting:
         for volume in step.volumes:
             if volume.how == "refill":
                 self._refill(volume, token, reporter)
+        for volume, filling in self._fillings:
+            self._fill_inner(volume, filling, token, reporter)
         self._transfer = self._stack.enter_context(self._transferring(parts))
         self._transfer.copy(token, reporter.progress, step.delta)
         return {
@@ -130,6 +138,19 @@ class Fitting:
         )  # fmt: skip
         reporter.message(Message("info", f"Partition {volume.target_partition}: {said}"))
 
+    def _fill_inner(self, volume: FittedVolume, filling: Filling, token: CancelToken, reporter: Reporter) -> None:
+        """The same of a volume in a container."""
+        inner, start = filling.volume, volume.target_start + filling.start
+        named = shown(f"{inner.name} in partition {volume.partition}")
+        reporter.message(
+            Message("info", f"Making {named} ({inner.identity.type}) anew: {human_size(filling.size)}, filled by its files.")
+        )
+        said = refill(
+            SourceBlocks(inner.source), 0, inner.source.size, inner.identity, self._step.target, start, start + filling.size,
+            folder=self._folder, check=token.check,
+        )  # fmt: skip
+        reporter.message(Message("info", f"{named}: {said}"))
+
     @property
     def _folder(self) -> Path:
         return Path(self._step.folder) if self._step.folder else MEMORY
@@ -142,12 +163,27 @@ class Fitting:
         if volume.how == "copy":
             return Part(name, self._source, extents, found.start, found.end, *place)
         size = volume.target_end - volume.target_start
+        if volume.how == "rebuild":
+            return self._rebuilt(volume, name, size, token, reporter)
         reporter.message(Message("info", f"Making {name} smaller, over a throw-away overlay: {human_size(size)}."))
         smaller = self._stack.enter_context(
             shrunk(self._blocks, found.start, found.end, found.identity, size, folder=self._folder, check=token.check)
         )
         reporter.message(Message("info", smaller.said))
         return Part(name, smaller.source, smaller.used, 0, size, *place)
+
+    def _rebuilt(self, volume: FittedVolume, name: str, size: int, token: CancelToken, reporter: Reporter) -> Part:
+        """A container as it is to be on the target."""
+        if self._stacks is None:
+            self._stacks = stacks(self._source, [found for found, _ in self._volumes], self._keys)
+        reporter.message(Message("info", f"Laying {name} out anew: {human_size(size)}."))
+        rebuilder = Rebuilder(
+            {inner.way: inner.size for inner in volume.inside}, self._keys, self._stack, self._folder, token.check,
+            lambda said: reporter.message(Message("info", said)),
+        )  # fmt: skip
+        made = rebuilder.rebuilt(self._stacks[volume.partition])
+        self._fillings += [(volume, filling) for filling in made.fillings]
+        return Part(name, made.source, made.used, 0, size, volume.target_start, volume.target_end)
 
     def _late(self) -> list[tuple[int, bytes]]:
         """The table, and on an MBR disk what boot loaders keep behind it."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from rescue.errors import RefusedError
+from rescue.model.container import Bears
 from rescue.model.layout import Layout
 
 FitMode: TypeAlias = Literal["auto", "same", "keep"]
@@ -80,11 +81,13 @@ class FitFacts:
 
     ``minimums``: bytes that it can be made as small as; one that is missing keeps its size. ``refillable``: those that can be
     made anew in a larger partition. ``sectors``: what the target's sectors ask of them; None where they are as the source's.
+    ``containers``: what LUKS and LVM with all that is in them bear.
     """
 
     minimums: Mapping[int, int]
     refillable: frozenset[int] = frozenset()
     sectors: Mapping[int, SectorFit] | None = None
+    containers: Mapping[int, Bears] = field(default_factory=dict)
 
 
 NO_WISHES: Final = FitWishes()

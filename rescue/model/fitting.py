@@ -9,15 +9,26 @@ import msgspec
 from rescue.model.disk import Disk
 from rescue.model.layout import Layout
 
-FitHow = Literal["copy", "shrink", "refill"]
+FitHow = Literal["copy", "shrink", "refill", "rebuild"]
+
+
+class FittedInner(msgspec.Struct, frozen=True):
+    """A volume in a container, by its way down from the partition, and the bytes that it gets. ``old`` are those that it has."""
+
+    way: tuple[str, ...]
+    filesystem: str
+    old: int
+    size: int
+    anew: bool = False  # smaller by being made anew and filled by its files
 
 
 class FittedVolume(msgspec.Struct, frozen=True):
     """A volume, the bytes ``[start, end)`` of the source, and its partition ``[target_start, target_end)`` on the target.
 
     ``how`` its content gets there: by its used bytes as they are, made smaller by its own tool on the way, or made anew there
-    and filled by files. ``grows``: it is made to fill its partition afterwards. ``sector_size``: the bytes of a sector that it
-    is made anew or changed for; 0: it stays as it is.
+    and filled by files, or (a container: LUKS, LVM) laid out anew with what is ``inside`` at new sizes. ``grows``: it is made
+    to fill its partition afterwards. ``sector_size``: the bytes of a sector that it is made anew or changed for; 0: it stays as
+    it is.
     """
 
     partition: int
@@ -30,6 +41,7 @@ class FittedVolume(msgspec.Struct, frozen=True):
     how: FitHow = "copy"
     grows: bool = False
     sector_size: int = 0
+    inside: tuple[FittedInner, ...] = ()
 
 
 class FitDisk(msgspec.Struct, frozen=True, tag="fit-disk"):

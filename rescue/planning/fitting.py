@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 from uuid import UUID, uuid4
 
 import msgspec
 
 from rescue.errors import RefusedError, UsageError
+from rescue.model.container import Bears
 from rescue.model.disk import Disk
 from rescue.model.fit import NO_WISHES, DoesNotFitError, FitMode, Fitted, FitVolume, FitWish, FitWishes, Placement, SectorFit
 from rescue.model.fitting import FitDisk, FitHow, FitReadBack, FitTable, FittedVolume, FitVolumes
@@ -19,13 +20,13 @@ from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.model.volume import Identity, Volume
 from rescue.planning.convert import KINDS, label_warnings
 from rescue.planning.fit import fit
+from rescue.planning.fit_containers import container_bears, inner_sizes, inner_words, kept_sizes, still_whole
 from rescue.planning.fit_kinds import is_fixed
 from rescue.planning.label import converted
 from rescue.planning.new_ids import renewed
 from rescue.planning.restore import complete_image
 from rescue.planning.verify import image_words
 from rescue.planning.words import (
-    container_warnings,
     content_words,
     disk_words,
     losses_of,
@@ -77,7 +78,8 @@ class FitChoice:
     """How it is fitted. ``minimums``: bytes by partition that a volume can be shrunk to; without one it keeps its size.
 
     ``sectors``: what sectors of another size ask of each volume; None where the target has the same. ``refillable``: the
-    partitions with a FAT32 or exFAT that can be made anew in a larger one, by what is in it.
+    partitions with a FAT32 or exFAT that can be made anew in a larger one, by what is in it. ``containers``: what LUKS and LVM
+    bear, of which those in ``unlock`` were opened by a passphrase.
     """
 
     kind: Literal["restore", "clone"]
@@ -89,6 +91,8 @@ class FitChoice:
     sectors: Mapping[int, SectorFit] | None = None
     refillable: frozenset[int] = frozenset()
     new_id: Callable[[], UUID] = uuid4
+    containers: Mapping[int, Bears] = field(default_factory=dict)
+    unlock: tuple[int, ...] = ()
 
 
 def needs_fit(
@@ -160,8 +164,8 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
         "Write the partition table last, so that a half-written disk does not look like a whole one.",
     ]
     warnings = [*source.layout.problems, *fitted.notes, *_left_out(source, fitted)]
-    warnings += whole_warnings(source.layout, kept)
-    warnings += container_warnings(source.layout, kept)
+    warnings += whole_warnings(source.layout, still_whole(kept, choice.containers))
+    warnings += kept_sizes(source.layout, kept, choice.containers)
     warnings += _windows_on_mbr(source, fitted)
     if fitted.layout.label != source.layout.label:
         was, becomes = KINDS[source.layout.label], KINDS[fitted.layout.label]
@@ -197,6 +201,8 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
         warnings += own.warnings
         sentences.append(_OWN_IDS)
     command = ["rescue", choice.kind, name, disk.path, "--fit", choice.mode, *wish_options(choice.wishes)]
+    for number in choice.unlock:
+        command += ["--unlock", str(number)]
     if choice.delta is not None:
         command.append("--delta" if choice.delta else "--no-delta")
     if not choice.verify:
@@ -226,7 +232,8 @@ def fit_source(source: FitSource, size: int, choice: FitChoice, sector_size: int
     volumes = {new_of[volume.partition]: volume for volume in source.volumes if volume.partition in new_of}
     minimums = {new_of[number]: size for number, size in choice.minimums.items() if number in new_of}
     refillable = frozenset(new_of[number] for number in choice.refillable if number in new_of)
-    bears = [_bears(p, volumes.get(p.number), minimums, refillable) for p in layout.data_partitions]
+    containers = {new_of[number]: found for number, found in choice.containers.items() if number in new_of}
+    bears = [_bears(p, volumes.get(p.number), minimums, refillable, containers) for p in layout.data_partitions]
     try:
         found = fit(layout, bears, size, sector_size, choice.mode, wishes.volumes, wishes.order)
     except DoesNotFitError:
@@ -255,8 +262,16 @@ def _of_kind(layout: Layout, choice: FitChoice) -> tuple[Layout, dict[int, int],
     return made.layout, new_of, replace(wishes, volumes=asked, order=order)
 
 
-def _bears(partition: Partition, volume: Volume | None, minimums: Mapping[int, int], refillable: frozenset[int]) -> FitVolume:
+def _bears(
+    partition: Partition,
+    volume: Volume | None,
+    minimums: Mapping[int, int],
+    refillable: frozenset[int],
+    containers: Mapping[int, Bears],
+) -> FitVolume:
     identity = volume.identity if volume else Identity("")
+    if partition.number in containers:
+        return container_bears(partition.number, containers[partition.number], fixed=is_fixed(partition, identity))
     whole = volume is None or bool(volume.whole_because)
     return FitVolume(
         partition.number,
@@ -269,7 +284,9 @@ def _bears(partition: Partition, volume: Volume | None, minimums: Mapping[int, i
 def _placed(placement: Placement, volume: Volume, choice: FitChoice, sector_size: int) -> FittedVolume:
     asked = (choice.sectors or {}).get(placement.number, SectorFit("copy")).how
     grown = placement.grows and placement.number in choice.refillable
-    how = "refill" if asked == "refill" or grown else _how(placement, volume)
+    how = "refill" if asked == "refill" or grown else _how(placement, volume, choice)
+    size = placement.target_end - placement.target_start
+    inside = inner_sizes(choice.containers[placement.number], size) if how == "rebuild" else ()
     return FittedVolume(
         placement.number,
         placement.target_number,
@@ -281,10 +298,13 @@ def _placed(placement: Placement, volume: Volume, choice: FitChoice, sector_size
         how,
         grows=placement.grows and volume.identity.type in GROWABLE and how != "refill",
         sector_size=sector_size if asked in ("refill", "patch") else 0,
+        inside=inside,
     )
 
 
-def _how(placement: Placement, volume: Volume) -> FitHow:
+def _how(placement: Placement, volume: Volume, choice: FitChoice) -> FitHow:
+    if placement.number in choice.containers:
+        return "rebuild" if placement.grows or placement.shrinks else "copy"
     if not placement.shrinks:
         return "copy"
     return "refill" if volume.identity.type in REFILLED else "shrink"
@@ -348,6 +368,8 @@ def _changes(source: FitSource, fitted: Fitted, placed: Sequence[FittedVolume]) 
             said.append(f"{what} ({human_size(new)}) moves to {human_size(place.target_start)}.{anew}")
         elif anew:
             said.append(f"{what} ({human_size(new)}) keeps its place.{anew}")
+        if volume is not None:
+            said += inner_words(volume)
         if place.target_number != place.number:
             said.append(f"Partition {place.number} of the source becomes partition {place.target_number}.")
     if not said and fitted.layout.size != source.layout.size:

@@ -36,6 +36,7 @@ class RestoreRequest:
     delta: bool | None = None  # compare first and write only what differs; None: when the target turns out to hold some of it
     fit: FitMode | None = None  # None: "auto" onto a disk that is smaller, or with wishes; else "same"
     wishes: FitWishes = NO_WISHES
+    unlock: tuple[int, ...] = ()  # partitions whose LUKS volumes were opened, so that they can get another size
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,18 +140,6 @@ def contents_words(volume: Volume) -> str:
     return f"{content} {below}" if volume.identity.type == "LVM2_member" else f"{content} → {below}"
 
 
-def container_warnings(layout: Layout, volumes: Sequence[Volume]) -> tuple[str, ...]:
-    """Which volumes hold others, so that they keep their size when a disk is fitted onto another."""
-    by_number = {p.number: p for p in layout.data_partitions}
-    warnings = []
-    for volume in volumes:
-        if volume.inside or volume.identity.type in ("crypto_LUKS", "LVM2_member", "linux_raid_member"):
-            partition = by_number.get(volume.partition)
-            what = partition_words(partition, volume) if partition else "The whole disk"
-            warnings.append(f"{what}: it keeps its size, for it holds other volumes.")
-    return tuple(warnings)
-
-
 def whole_warnings(layout: Layout, volumes: Sequence[Volume]) -> tuple[str, ...]:
     """Which volumes are kept whole, used or not, and why."""
     by_number = {p.number: p for p in layout.data_partitions}

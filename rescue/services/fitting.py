@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from rescue.devices.kernel import Kernel
-from rescue.devices.usage import stands_on
+from rescue.devices.usage import Mounted, mounts_of, stands_on
 from rescue.engine import exfat_content, fat_content
+from rescue.engine.container_fit import bears
+from rescue.engine.containers import stacks
 from rescue.engine.minimum import minimum_size
 from rescue.engine.ntfs_refill import PROGRAMS as NTFS_PROGRAMS
 from rescue.engine.overlay import MEMORY, SourceBlocks
@@ -19,6 +21,7 @@ from rescue.errors import DamagedError, FormatError, RefusedError, UsageError
 from rescue.images.chain import Chain
 from rescue.images.nbd.session import Blocks
 from rescue.images.view import ImageView
+from rescue.model.container import Bears
 from rescue.model.disk import Disk
 from rescue.model.fit import FitFacts, SectorFit
 from rescue.model.source import SliceSource, Source
@@ -49,20 +52,22 @@ def checked_overlay(folder: str, target: Disk, kernel: Kernel, source: Disk | No
     return path
 
 
-def image_facts(chain: Chain, target: Disk) -> FitFacts:
+def image_facts(chain: Chain, target: Disk, keys: Mapping[str, bytes]) -> FitFacts:
     """What the volumes of an image allow on a target. Raises RescueError."""
     own = chain.layout.sector_size
     sector_size = target_sectors(target, own, 0)
     sectors = image_sectors(chain, sector_size) if sector_size != own else None
-    return FitFacts(image_minimums(chain), image_refillable(chain), sectors)
+    containers = image_containers(chain, keys, smaller=True) if sectors is None else {}
+    return FitFacts(image_minimums(chain), image_refillable(chain), sectors, containers)
 
 
-def disk_facts(disk: DiskSurvey, target: Disk) -> FitFacts:
+def disk_facts(disk: DiskSurvey, target: Disk, keys: Mapping[str, bytes]) -> FitFacts:
     """The same of a disk, which is only read."""
     own = disk.layout.sector_size
     sector_size = target_sectors(target, own, 0)
     sectors = disk_sectors(disk, sector_size) if sector_size != own else None
-    return FitFacts(disk_minimums(disk), disk_refillable(disk), sectors)
+    containers = disk_containers(disk, keys, smaller=True) if sectors is None else {}
+    return FitFacts(disk_minimums(disk), disk_refillable(disk), sectors, containers)
 
 
 def image_minimums(chain: Chain, folder: Path = MEMORY) -> dict[int, int]:
@@ -83,6 +88,34 @@ def _minimums(blocks: Blocks, volumes: Sequence[Volume], folder: Path) -> dict[i
         return {}  # the tools need devices; without them volumes keep their sizes
     shrinkable = [v for v in volumes if _can_shrink(v.identity.type) and not v.whole_because]
     return {v.partition: minimum_size(blocks, v.start, v.end, v.identity, folder=folder).bytes for v in shrinkable}
+
+
+def image_containers(chain: Chain, keys: Mapping[str, bytes], folder: Path = MEMORY, *, smaller: bool) -> dict[int, Bears]:
+    """What LUKS and LVM in an image bear, by partition. ``keys`` open LUKS; ``smaller``: also how small. Raises RescueError."""
+    return _containers(ImageView(chain), chain.manifest.volumes, (), keys, folder, smaller=smaller)
+
+
+def disk_containers(disk: DiskSurvey, keys: Mapping[str, bytes], folder: Path = MEMORY, *, smaller: bool) -> dict[int, Bears]:
+    """The same of a disk, which is only read."""
+    with FileSource(disk.disk.path, direct=True, cached=True) as source:
+        if source.is_device:
+            source.drop_cache()
+        return _containers(source, disk.volumes, mounts_of(disk.disk), keys, folder, smaller=smaller)
+
+
+def _containers(
+    source: Source,
+    volumes: Sequence[Volume],
+    mounts: Sequence[Mounted],
+    keys: Mapping[str, bytes],
+    folder: Path,
+    *,
+    smaller: bool,
+) -> dict[int, Bears]:
+    quiet = [v for v in volumes if not any(m.start < v.end and v.start < m.end for m in mounts)]
+    found = stacks(source, quiet, keys)
+    anew = frozenset({"xfs"} if found and smaller and _can_shrink("xfs") else ())
+    return {number: bears(stack, smaller=smaller, anew=anew, folder=folder) for number, stack in found.items()}
 
 
 def image_refillable(chain: Chain) -> frozenset[int]:

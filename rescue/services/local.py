@@ -186,15 +186,18 @@ class LocalMachine:
         if request.salvage:
             raise RefusedError(_SALVAGED, _SALVAGED_HINT)
         source = fit_source_of(summary)
-        from rescue.services.fitting import checked_overlay, image_minimums, image_refillable, image_sectors
+        from rescue.services.fitting import checked_overlay, image_containers, image_minimums, image_refillable, image_sectors
 
         folder = checked_overlay(request.wishes.overlay, target.disk, self._kernel)
         with open_chain(local_path(image), self._secrets) as chain:
             minimums = image_minimums(chain, folder) if may_shrink(*sizes, request.wishes) else {}
             sectors = image_sectors(chain, sector_size) if sector_size != own else None
             larger = image_refillable(chain) if may_grow(*sizes, request.wishes) else frozenset()
+            smaller, keys = may_shrink(*sizes, request.wishes), self._secrets.volume_keys
+            containers = image_containers(chain, keys, folder, smaller=smaller) if sectors is None else {}
         mode = fit_mode(*sizes, request.fit, request.wishes)
         choice = FitChoice("restore", mode, minimums, request.verify, request.delta, request.wishes, sectors, larger)
+        choice = replace(choice, containers=containers, unlock=request.unlock)
         return plan_fit(source, protected, choice)
 
     def plan_clone(self, source: DiskSurvey, target: DiskSurvey, request: CloneRequest) -> Plan:
@@ -210,14 +213,17 @@ class LocalMachine:
         if source.unreadable or not fits:
             return plan_clone(source, protected, request, stands_on=below)
         refuse_clone(source, protected, below)
-        from rescue.services.fitting import checked_overlay, disk_minimums, disk_refillable, disk_sectors
+        from rescue.services.fitting import checked_overlay, disk_containers, disk_minimums, disk_refillable, disk_sectors
 
         folder = checked_overlay(request.wishes.overlay, target.disk, self._kernel, source.disk)
         minimums = disk_minimums(source, folder) if may_shrink(*sizes, request.wishes) else {}
         sectors = disk_sectors(source, sector_size) if sector_size != own else None
         larger = disk_refillable(source) if may_grow(*sizes, request.wishes) else frozenset()
+        smaller, keys = may_shrink(*sizes, request.wishes), self._secrets.volume_keys
+        containers = disk_containers(source, keys, folder, smaller=smaller) if sectors is None else {}
         mode = fit_mode(*sizes, request.fit, request.wishes)
         choice = FitChoice("clone", mode, minimums, request.verify, request.delta, request.wishes, sectors, larger)
+        choice = replace(choice, containers=containers, unlock=request.unlock)
         layout, disk = source.layout, source.disk
         wanted = FitSource("", disk_words(disk), disk, layout, source.volumes, source.used_bytes)
         return plan_fit(wanted, protected, choice)
@@ -227,9 +233,9 @@ class LocalMachine:
         from rescue.services.fitting import disk_facts, image_facts
 
         if isinstance(source, DiskSurvey):
-            return disk_facts(source, target.disk)
+            return disk_facts(source, target.disk, self._secrets.volume_keys)
         with open_chain(local_path(source.path), self._secrets) as chain:
-            return image_facts(chain, target.disk)
+            return image_facts(chain, target.disk, self._secrets.volume_keys)
 
     def _with_damage(self, image: ImageSummary, *, salvage: bool) -> ImageSummary:
         """The same, with what its gaps cost."""

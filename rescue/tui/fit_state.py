@@ -10,6 +10,7 @@ from rescue.errors import RefusedError, RescueError
 from rescue.model.fit import NO_WISHES, FitFacts, FitMode, Fitted, FitWish, FitWishes, Placement
 from rescue.model.layout import Partition
 from rescue.model.volume import Volume
+from rescue.planning.fit_inside import can_grow, least_of
 from rescue.planning.fitting import GROWABLE, REFILLED, FitChoice, FitSource, fit_source
 from rescue.planning.words import content_words, partition_words, plain, role_words, volume_of
 from rescue.units import MIB, align_down, align_up, human_size
@@ -39,8 +40,9 @@ class FitState:
         """The layout that comes of it, or why there is none."""
         facts = self._known
         choice = FitChoice(
-            self.kind, self.mode, facts.minimums, wishes=self.wishes, sectors=facts.sectors, refillable=facts.refillable
-        )
+            self.kind, self.mode, facts.minimums, wishes=self.wishes, sectors=facts.sectors, refillable=facts.refillable,
+            containers=facts.containers,
+        )  # fmt: skip
         try:
             found = fit_source(self.source, self.size, choice, self.sector_size)
         except RescueError as error:
@@ -77,6 +79,8 @@ class FitState:
     def least(self, number: int) -> int:
         """Bytes that a partition can be made as small as."""
         volume, size = self.volume(number), self.partition(number).size
+        if number in self._known.containers:
+            return least_of(self._known.containers[number])
         if volume is None or volume.whole_because:
             return size
         return min(self._known.minimums.get(number, size), size)
@@ -84,6 +88,8 @@ class FitState:
     def can_grow(self, number: int) -> bool:
         """Whether what a partition holds can fill a larger one."""
         volume = self.volume(number)
+        if number in self._known.containers:
+            return can_grow(self._known.containers[number])
         if volume is None or volume.whole_because:
             return False
         return volume.identity.type in GROWABLE or number in self._known.refillable

@@ -47,7 +47,8 @@ class KeyDigest:
 class LuksHeader:
     """The encrypted content is ``[start, end)`` of the volume, in sectors of ``sector_size`` bytes, by ``cipher`` in ``mode``.
 
-    ``first`` is the number of its first sector, as initialisation vectors count: in units of 512 bytes.
+    ``first`` is the number of its first sector, as initialisation vectors count: in units of 512 bytes. ``is_fixed``: the header
+    says how long the content is; else it reaches to the end of the volume.
     """
 
     version: int
@@ -59,6 +60,7 @@ class LuksHeader:
     mode: str  # "xts-plain64"
     first: int
     digest: KeyDigest
+    is_fixed: bool = False
 
 
 def read_luks_header(source: Source) -> LuksHeader:
@@ -153,4 +155,5 @@ def _described(json: Any, uuid: str, size: int) -> LuksHeader:
     )
     if length <= 0 or length % sector_size or known.iterations <= 0 or not 16 <= len(known.value) <= 64:
         raise FormatError("LUKS header: its description makes no sense.")
-    return LuksHeader(2, uuid, start, start + length, sector_size, cipher, mode, int(segment["iv_tweak"]), known)
+    is_fixed = segment["size"] != "dynamic"
+    return LuksHeader(2, uuid, start, start + length, sector_size, cipher, mode, int(segment["iv_tweak"]), known, is_fixed)

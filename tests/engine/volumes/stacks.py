@@ -228,3 +228,13 @@ def noise(path: Path, size: int) -> Path:
         for at in range(0, size, MIB):
             file.write(draw.randbytes(min(MIB, size - at)))
     return path
+
+
+def decrypted(luks: Path, to: Path, folder: Path) -> Path:
+    """What is in a LUKS volume, decrypted by cryptsetup."""
+    header = folder / "header"
+    command = ["cryptsetup", "reencrypt", "--decrypt", "--batch-mode", "--force-offline-reencrypt", "--header", str(header)]
+    copy = to.with_suffix(".luks")
+    copy.write_bytes(luks.read_bytes())
+    run([*command, "--key-file", "-", str(copy)], stdin=PASSPHRASE, timeout=300)
+    return copy.rename(to)

@@ -16,6 +16,7 @@ from tests.engine.volumes.stacks import (
     PASSPHRASE,
     Ext4,
     Group,
+    decrypted,
     encrypted,
     ext4,
     gpt_disk,
@@ -150,16 +151,6 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Locked:
     return Locked(tmp_path_factory.mktemp("locked"))
 
 
-def _decrypted(luks: Path, to: Path, folder: Path) -> Path:
-    """What is in a LUKS volume, decrypted by cryptsetup."""
-    header = folder / "header"
-    command = ["cryptsetup", "reencrypt", "--decrypt", "--batch-mode", "--force-offline-reencrypt", "--header", str(header)]
-    copy = to.with_suffix(".luks")
-    copy.write_bytes(luks.read_bytes())
-    run([*command, "--key-file", "-", str(copy)], stdin=PASSPHRASE, timeout=300)
-    return copy.rename(to)
-
-
 def test_encrypted_disk_stays_encrypted(locked: Locked, tmp_path: Path) -> None:
     """With the passphrase its image is as large as what is used, holds nothing in clear, and opens as before."""
     rescue = Rescue(tmp_path / "jobs")
@@ -199,7 +190,7 @@ def test_encrypted_disk_stays_encrypted(locked: Locked, tmp_path: Path) -> None:
     target = noise(tmp_path / "target.raw", locked.disk.stat().st_size)
     rescue.ok("restore", image, target, "--yes")
     luks = part_of(target, locked.parts[0], tmp_path / "restored.luks")
-    pv = _decrypted(luks, tmp_path / "restored.pv", tmp_path)
+    pv = decrypted(luks, tmp_path / "restored.pv", tmp_path)
     require_ext4(locked.group.read("home", tmp_path / "home", [pv]), locked.home, tmp_path)
 
 
@@ -235,7 +226,7 @@ def test_a_clone_takes_what_is_used(locked: Locked, tmp_path: Path) -> None:
     done = rescue.ok("clone", locked.disk, target, "--unlock", f"1={locked.passphrase}", "--yes", "--no-delta", "--json")
     assert json.loads(done.out)["facts"]["written_bytes"] < 110 * MIB
     luks = part_of(target, locked.parts[0], tmp_path / "cloned.luks")
-    pv = _decrypted(luks, tmp_path / "cloned.pv", tmp_path)
+    pv = decrypted(luks, tmp_path / "cloned.pv", tmp_path)
     require_ext4(locked.group.read("home", tmp_path / "home", [pv]), locked.home, tmp_path)
 
 

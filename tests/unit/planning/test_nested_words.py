@@ -7,7 +7,8 @@ import pytest
 from rescue.model.layout import Layout, Partition
 from rescue.model.nested import whole_parts
 from rescue.model.volume import Identity, Nested, Volume
-from rescue.planning.words import container_warnings, contents_words, whole_warnings
+from rescue.planning.fit_containers import kept_sizes
+from rescue.planning.words import contents_words, whole_warnings
 from rescue.units import GIB
 
 _EXT4 = Identity("ext4", "filesystem")
@@ -55,6 +56,6 @@ def test_what_is_whole_is_told_with_its_way() -> None:
     assert warning == (
         "Partition 2, LUKS (encrypted), 20.0 GiB, 4.0 GiB used, vg0/po?[2Jol: every byte is kept. It is a thin pool."
     )
-    assert container_warnings(layout, [volume, _volume(_EXT4)]) == (
+    assert kept_sizes(layout, [volume, _volume(_EXT4)], {}) == (
         "Partition 2, LUKS (encrypted), 20.0 GiB, 4.0 GiB used: it keeps its size, for it holds other volumes.",
     )

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from rescue.errors import FormatError, UnsupportedError
 from rescue.model.extents import ExtentMap
 from rescue.model.source import BytesSource
+from rescue.system.dmcrypt import SectorCipher
 from rescue.units import KIB, MIB
-from rescue.volumes.luks_content import Decrypted, can_decrypt, decryptor
+from rescue.volumes.luks_content import Decrypted, Encrypted, can_decrypt, encryption_of
 from rescue.volumes.luks_header import KeyDigest, LuksHeader, read_luks_header
 from rescue.volumes.placed import WholeDisk
 from tests.unit.volumes.made import luks2, luks2_copy
@@ -165,6 +166,28 @@ def test_ciphers_that_are_not_known() -> None:
     for mode in ("xts-random", "ctr-plain64", "cbc-essiv:sha512", ""):
         assert not can_decrypt(_header(mode, 512))
         with pytest.raises(UnsupportedError):
-            decryptor(_header(mode, 512), _KEY)
+            SectorCipher(encryption_of(_header(mode, 512), _KEY))
     with pytest.raises(UnsupportedError):
-        decryptor(_header("xts-plain64", 512), b"short")
+        SectorCipher(encryption_of(_header("xts-plain64", 512), b"short"))
+
+
+@pytest.mark.parametrize("sector", [512, 4096])
+@pytest.mark.parametrize("mode", ["xts-plain64", "cbc-essiv:sha256"])
+def test_what_was_decrypted_is_encrypted_to_the_same(mode: str, sector: int) -> None:
+    """From any place of it."""
+    secret = bytes(8192) + bytes(range(7, 135)) * 512
+    header = _header(mode, sector, 7)
+    key = _KEY if mode.startswith("xts") else _KEY[:32]
+    clear = Decrypted(WholeDisk(BytesSource(secret)), header, key)
+    back = Encrypted(clear, header, key)
+    assert back.size == clear.size
+    assert back.pread(back.size, 0) == secret[8192:]
+    assert back.pread(1000, 4000) == secret[8192 + 4000 : 8192 + 5000]
+    with pytest.raises(FormatError):
+        back.pread(1, back.size)
+    with pytest.raises(ValueError, match="whole sectors"):
+        Encrypted(BytesSource(bytes(700)), header, key)
+
+
+def test_a_key_is_not_shown() -> None:
+    assert repr(encryption_of(_header("xts-plain64", 512), b"secret" * 5)) == "Encryption(aes-xts-plain64)"
