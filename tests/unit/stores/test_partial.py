@@ -11,7 +11,7 @@ from rescue.errors import RefusedError, RescueError, UsageError
 from rescue.stores.folder import FolderStore
 from rescue.system.joined import open_source
 from rescue.units import MIB
-from tests.unit.stores.crashes import dying
+from tests.unit.stores.crashes import deaths
 
 DATA = os.urandom(4 * MIB + 777)
 OTHER = os.urandom(4 * MIB)
@@ -172,27 +172,27 @@ def test_somebodys_parts_are_no_leftovers(tmp_path: Path) -> None:
 def test_dying_while_it_is_continued(tmp_path: Path) -> None:
     """The first bytes up to the place to go on survive every death, and so they do the next."""
     length = 2 * MIB + 99
-    interrupted(tmp_path)
-    (tmp_path / f".{NAME}.rescue-parts").touch()
-    (tmp_path / f"{NAME}.005.partial").rename(tmp_path / f"{NAME}.005")
+    (folder := tmp_path / "store").mkdir()
+    interrupted(folder)
+    (folder / f".{NAME}.rescue-parts").touch()
+    (folder / f"{NAME}.005.partial").rename(folder / f"{NAME}.005")
 
-    def again() -> None:
-        with FolderStore(tmp_path).open_for_append(NAME, length, MIB) as writer:
+    def again(folder: Path) -> None:
+        with FolderStore(folder).open_for_append(NAME, length, MIB) as writer:
             writer.write(OTHER)
             writer.commit()
 
-    deaths = 0
-    for _ in dying(again, every=6):
-        deaths += 1
-        if FolderStore(tmp_path).names():
-            for name in os.listdir(tmp_path):
-                (tmp_path / name).unlink()
-            interrupted(tmp_path)
-            continue
-        left = FolderStore(tmp_path).partial(NAME)
-        assert left is not None
-        with left:
-            assert left.pread(length, 0) == DATA[:length]
-    assert deaths > 20
-    assert content(tmp_path) == DATA[:length] + OTHER
-    assert sorted(os.listdir(tmp_path)) == [f"{NAME}.00{n}" for n in range(1, 8)]
+    died = 0
+    for left in deaths(folder, lambda: again(folder), tmp_path):
+        died += 1
+        if not FolderStore(left).names():
+            partial = FolderStore(left).partial(NAME)
+            assert partial is not None
+            with partial:
+                assert partial.pread(length, 0) == DATA[:length]
+            again(left)
+        assert content(left) == DATA[:length] + OTHER
+        assert sorted({*os.listdir(left)} - {f".{NAME}.rescue-parts"}) == [f"{NAME}.00{n}" for n in range(1, 8)]
+    assert died > 20
+    assert content(folder) == DATA[:length] + OTHER
+    assert sorted(os.listdir(folder)) == [f"{NAME}.00{n}" for n in range(1, 8)]

@@ -12,7 +12,7 @@ from rescue.errors import RefusedError, RescueError, UsageError
 from rescue.stores.folder import FolderStore
 from rescue.system.joined import open_source
 from rescue.units import MIB
-from tests.unit.stores.crashes import dying
+from tests.unit.stores.crashes import deaths
 
 DATA = os.urandom(3 * MIB + 9)
 NAME = "x.img.zst"
@@ -96,23 +96,24 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("split", [0, MIB])
 def test_dying_while_it_is_removed(tmp_path: Path, split: int) -> None:
-    store = stored(tmp_path, split)
-    seen = set()
-    for _ in dying(lambda: store.remove(NAME), every=1 if split else 3):
-        seen.add(bool(store.names()))
+    (folder := tmp_path / "store").mkdir()
+    complete = stored(folder, split)
+    seen = []
+    for left in deaths(folder, lambda: complete.remove(NAME), tmp_path):
+        store = FolderStore(left)
+        seen.append(bool(store.names()))
         assert store.incomplete() == []
         assert store.partials() == []
         if store.names():
-            with open_source(tmp_path / NAME) as source:
+            with open_source(left / NAME) as source:
                 assert source.pread(source.size, 0) == DATA
             continue
         with store.exclusive():
             store.clear_removed()
-        assert os.listdir(tmp_path) == []
-        stored(tmp_path, split)
-    assert False in seen
-    assert True in seen
-    assert os.listdir(tmp_path) == []
+        assert os.listdir(left) == []
+    assert seen == sorted(seen, reverse=True)
+    assert set(seen) == {False, True}
+    assert os.listdir(folder) == []
 
 
 def test_a_name_whose_removal_was_interrupted_is_free(tmp_path: Path) -> None:
@@ -141,15 +142,23 @@ def test_one_at_a_time_cleans_up(tmp_path: Path) -> None:
 
 
 def test_the_lock_of_a_dead_process_is_no_obstacle(tmp_path: Path) -> None:
-    store = FolderStore(tmp_path)
+    (folder := tmp_path / "store").mkdir()
 
-    def cleaning() -> None:
-        with store.exclusive():
+    def cleaning(folder: Path) -> None:
+        with FolderStore(folder).exclusive():
             pass
 
-    assert len(list(dying(cleaning))) > 5
-    cleaning()
-    assert os.listdir(tmp_path) == []
+    pid = os.fork()
+    if not pid:
+        held = FolderStore(folder).exclusive()
+        held.__enter__()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert os.listdir(folder) == [".rescue.lock"]
+    for left in deaths(folder, lambda: cleaning(folder), tmp_path):
+        cleaning(left)
+        assert os.listdir(left) == []
+    assert os.listdir(folder) == []
 
 
 def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:

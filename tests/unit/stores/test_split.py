@@ -12,7 +12,7 @@ from rescue.errors import RefusedError, TargetWriteError, UsageError
 from rescue.stores.folder import FolderStore
 from rescue.system.joined import open_source
 from rescue.units import MIB
-from tests.unit.stores.crashes import dying
+from tests.unit.stores.crashes import deaths
 
 DATA = os.urandom(3 * MIB + 12345)
 NAME = "x.img.zst"
@@ -195,24 +195,19 @@ def _check_after_death(folder: Path) -> None:
 
 
 def test_dying_while_the_parts_get_their_names(tmp_path: Path) -> None:
-    seen = set()
-    deaths = 0
-
-    def commit() -> None:
-        write(tmp_path)
-
-    for line in dying(commit, every=5):
-        deaths += 1
-        _check_after_death(tmp_path)
-        complete = bool(FolderStore(tmp_path).names())
-        seen.add(complete)
-        if line % 10 == 1 and not complete:
-            continue  # the next one finds what this one left
-        for name in listing(tmp_path):
-            (tmp_path / name).unlink()
-    assert deaths > 20
-    assert seen == {False, True}
-    assert listing(tmp_path) == PARTS
+    seen = []
+    (folder := tmp_path / "store").mkdir()
+    for left in deaths(folder, lambda: write(folder), tmp_path):
+        _check_after_death(left)
+        seen.append(bool(FolderStore(left).names()))
+        if not seen[-1]:
+            write(left)  # it finds what that one left
+        assert [name for name in listing(left) if name != f".{NAME}.rescue-parts"] == PARTS
+        _check_after_death(left)
+    assert len(seen) > 10
+    assert seen == sorted(seen)
+    assert set(seen) == {False, True}
+    assert listing(folder) == PARTS
 
 
 def test_the_leftovers_of_a_commit_are_cleaned_by_the_next(tmp_path: Path) -> None:
