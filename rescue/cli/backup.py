@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 
 from rescue.cli.follow import follow, report
-from rescue.cli.options import Context, add_job, progress_style, size
+from rescue.cli.options import Context, add_beside, add_job, progress_style, size
 from rescue.cli.review import plan_json, plan_text
 from rescue.cli.secrets import Asker, add_secrets, secrets_to_create
 from rescue.cli.unlock import add_unlock, with_unlocked
@@ -59,6 +59,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--no-verify", action="store_true", help="do not read the image again after it was written")
     parser.add_argument("--yes", action="store_true", help="accepted for uniformity: a backup overwrites nothing and never asks")
     add_unlock(parser)
+    add_beside(parser)
     add_job(parser)
     add_secrets(parser)
     parser.set_defaults(command=run)
@@ -89,10 +90,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         salvage=arguments.salvage,
         unlock=tuple(wanted.partition for wanted in arguments.unlock),
     )
-    survey = machine.survey_one(arguments.disk)
+    survey = machine.survey_one(arguments.disk, arguments.beside)
     if arguments.unlock:
         machine = with_unlocked(machine, survey, arguments, context)
-        survey = machine.survey_one(arguments.disk)
+        survey = machine.survey_one(arguments.disk, arguments.beside)
     plan = machine.plan_backup(survey, arguments.dest, request)
     if arguments.dry_run:
         print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)

@@ -6,7 +6,7 @@ import argparse
 
 from rescue.cli.follow import follow, report
 from rescue.cli.new_file import blank_file, names_new_file, new_file
-from rescue.cli.options import Context, add_fit, add_job, add_target, progress_style
+from rescue.cli.options import Context, add_beside, add_fit, add_job, add_target, progress_style
 from rescue.cli.review import confirm, plan_json
 from rescue.cli.unlock import add_unlock, with_unlocked
 from rescue.cli.wishes import add_wishes, fitted_text, wishes_of
@@ -23,6 +23,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--no-verify", action="store_true", help="do not read back what was written")
     parser.add_argument("--yes", action="store_true", help="erase the target without asking for the typed confirmation")
     add_unlock(parser)
+    add_beside(parser)
     add_job(parser)
     parser.set_defaults(command=run)
 
@@ -30,10 +31,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, confirm, run."""
     machine = context.machine
-    source = machine.survey_one(arguments.source)
+    source = machine.survey_one(arguments.source, arguments.beside)
     if arguments.unlock:
         machine = with_unlocked(machine, source, arguments, context)
-        source = machine.survey_one(arguments.source)
+        source = machine.survey_one(arguments.source, arguments.beside)
     request = CloneRequest(
         verify=not arguments.no_verify, delta=arguments.delta, fit=arguments.fit, wishes=wishes_of(arguments),
         unlock=tuple(wanted.partition for wanted in arguments.unlock),

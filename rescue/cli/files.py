@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from rescue.cli.follow import follow, report
-from rescue.cli.options import Context, add_job, add_json, progress_style
+from rescue.cli.options import Context, add_beside, add_job, add_json, progress_style
 from rescue.cli.review import plan_json, plan_text
 from rescue.cli.secrets import add_secrets, image_secrets, unlocked
 from rescue.cli.text import table
@@ -54,6 +54,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     listing.add_argument("--search", metavar="WORDS", help="all files whose names hold these words, at most 1000")
     add_unlock(listing)
+    add_beside(listing)
     add_json(listing)
     add_secrets(listing)
     listing.set_defaults(command=run_ls)
@@ -65,6 +66,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     copying.add_argument("dest", metavar="DEST", type=Path, help="the folder to copy it into; made when its parent is there")
     copying.add_argument("--overwrite", action="store_true", help="replace files that are there already")
     add_unlock(copying)
+    add_beside(copying)
     add_job(copying)
     add_secrets(copying)
     copying.set_defaults(command=run_extract)
@@ -108,7 +110,7 @@ def run_extract(arguments: argparse.Namespace, context: Context) -> int:
         raise UsageError("The files are on different partitions.", "Extract from one partition at a time.")
     paths = tuple(path for _, _, path in places)
     request = ExtractRequest(paths, str(arguments.dest), arguments.overwrite, arguments.salvage, inside)
-    plan = machine.plan_extract(_source(arguments.what, machine, salvage=arguments.salvage), partition, request)
+    plan = machine.plan_extract(_source(arguments, machine), partition, request)
     if arguments.dry_run:
         print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
         return 0
@@ -128,9 +130,11 @@ def parse_place(text: str) -> tuple[int, str, str]:
     return int(number), inside, path.strip("/")
 
 
-def _source(what: str, machine: Machine, *, salvage: bool) -> ImageSummary | DiskSurvey:
-    path = _image_path(what)
-    return machine.image(str(path), salvage=salvage) if path else machine.survey_one(what)
+def _source(arguments: argparse.Namespace, machine: Machine) -> ImageSummary | DiskSurvey:
+    path = _image_path(arguments.what)
+    if path:
+        return machine.image(str(path), salvage=arguments.salvage)
+    return machine.survey_one(arguments.what, arguments.beside)
 
 
 def _image_path(what: str) -> Path | None:
@@ -148,7 +152,7 @@ def _unlocked(arguments: argparse.Namespace, context: Context) -> Machine:
     machine = unlocked(arguments, context, str(path)) if path else context.machine
     if not arguments.unlock:
         return machine
-    return with_unlocked(machine, _source(arguments.what, machine, salvage=arguments.salvage), arguments, context)
+    return with_unlocked(machine, _source(arguments, machine), arguments, context)
 
 
 def _open(arguments: argparse.Namespace, context: Context) -> AbstractContextManager[Opened]:
@@ -156,10 +160,10 @@ def _open(arguments: argparse.Namespace, context: Context) -> AbstractContextMan
     secrets = image_secrets(arguments, context, str(path)) if path else NO_SECRETS
     machine = context.machine.with_secrets(secrets)
     if arguments.unlock:
-        source = _source(arguments.what, machine, salvage=arguments.salvage)
+        source = _source(arguments, machine)
         secrets = unlocked_secrets(source, secrets, arguments, context)
     if path is None:
-        return open_disk_files(machine.survey_one(arguments.what), secrets)
+        return open_disk_files(machine.survey_one(arguments.what, arguments.beside), secrets)
     return open_image_files(path, secrets, salvage=arguments.salvage)
 
 

@@ -68,6 +68,19 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_beside(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that look into a disk of which parts may be on others."""
+    parser.add_argument(
+        "--with",
+        dest="beside",
+        metavar="DISK",
+        action="append",
+        default=[],
+        help="another disk that holds the rest of an array, a volume group or a btrfs; it is only read; may be repeated (default:"
+        " the disks of this machine; for a raw disk file none)",
+    )
+
+
 def size(text: str) -> int:
     """A size as people write it, for argparse: bytes."""
     try:

@@ -44,8 +44,8 @@ def add_unlock(parser: argparse.ArgumentParser) -> None:
         type=Unlock.parse,
         action="append",
         default=[],
-        help="open the LUKS volumes in partition N (0: a disk without partitions) with the passphrase or key in FILE, or with the"
-        " passphrase that is asked for; may be repeated",
+        help="open the LUKS and BitLocker volumes in partition N (0: a disk without partitions) with the passphrase, recovery key"
+        " or key in FILE, or with the passphrase that is asked for; may be repeated",
     )
 
 

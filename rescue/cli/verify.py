@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from rescue.cli.follow import follow, report
-from rescue.cli.options import Context, add_job, progress_style
+from rescue.cli.options import Context, add_beside, add_job, progress_style
 from rescue.cli.review import plan_json, plan_text
 from rescue.cli.secrets import Asker, add_secrets, given_secrets, unlocked
 from rescue.cli.unlock import add_unlock, with_unlocked
@@ -25,6 +25,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--against", metavar="DISK", help="also compare a disk with the image")
     parser.add_argument("--mount", action="store_true", help="also check and mount every file system in the image")
     add_unlock(parser)
+    add_beside(parser)
     add_job(parser)
     add_secrets(parser)
     parser.set_defaults(command=run)
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     machine = unlocked(arguments, context, arguments.image)
     if arguments.unlock:
         machine = with_unlocked(machine, machine.image(arguments.image), arguments, context)
-    against = machine.survey_one(arguments.against) if arguments.against else None
+    against = machine.survey_one(arguments.against, arguments.beside) if arguments.against else None
     plan = machine.plan_verify(arguments.image, against, mount=arguments.mount)
     if arguments.dry_run:
         print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from rescue.engine.beside import Together, volumes_beside
 from rescue.engine.inner import Inner, inner_volume, inner_volumes
 from rescue.engine.mounted_files import MOUNTED, mounted_files
 from rescue.engine.salvaged_image import open_salvaged
@@ -95,8 +96,8 @@ def open_disk_files(survey: DiskSurvey, secrets: Secrets = NO_SECRETS) -> Iterat
     """A disk as it is now, opened read-only. Raises RescueError."""
     if survey.unreadable:
         raise RescueError(f"{survey.disk.path} cannot be read. {survey.unreadable}")
-    with FileSource(survey.disk.path) as source:
-        yield Opened(survey.disk.path, source, survey.volumes, keys=secrets.volume_keys)
+    with volumes_beside(survey.disk.beside) as beside, FileSource(survey.disk.path) as source:
+        yield Opened(survey.disk.path, Together(source, beside), survey.volumes, keys=secrets.volume_keys)
 
 
 @contextmanager

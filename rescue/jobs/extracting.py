@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
+from rescue.engine.beside import Together, volumes_beside
 from rescue.engine.browse import open_image_files, volume_files
 from rescue.engine.counting import count
 from rescue.engine.extract import ExtractResult, extract
@@ -64,8 +65,8 @@ def _source(step: ExtractFiles, secrets: Secrets) -> Iterator[Source]:
         with open_image_files(Path(step.image), secrets, salvage=step.salvage) as opened:
             yield opened.source
     elif step.disk is not None:
-        with FileSource(step.disk.path) as source:
-            yield source
+        with volumes_beside(step.disk.beside) as beside, FileSource(step.disk.path) as source:
+            yield Together(source, beside)
     else:
         raise RescueError("The plan does not say what the files are copied from.", "Make a new plan.")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rescue.errors import RefusedError, UsageError
 from rescue.model.plan import CaptureDisk, MountImage, Plan, Step, VerifyImage
 from rescue.model.survey import BegunImage, DiskSurvey, ImageSummary
+from rescue.planning.beside import beside_sentences, with_words
 from rescue.planning.names import OTHER_SUFFIX, SUFFIX, default_name, with_suffix
 from rescue.planning.parent import choose_parent
 from rescue.planning.request import BackupRequest
@@ -104,6 +105,7 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         )
     elif begun is not None and begun.name == name:
         sentences.append(f"Begin it anew: the {human_size(begun.stored)} that an interrupted backup wrote of it are thrown away.")
+    sentences += beside_sentences(disk)
     if parent is not None:
         sentences.append(
             f"Store only what has changed since {plain(parent.name)} ({when(parent.created)}), which it needs from then on."
@@ -130,7 +132,7 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         steps=tuple(steps),
         sentences=tuple(sentences),
         warnings=(*_warnings(survey, store, used, split, request.verify), *_lock_warnings(store, kind, request)),
-        command=_command(disk.path, store.folder, request),
+        command=(*_command(disk.path, store.folder, request), *with_words(disk)),
         source=disk,
         estimated_bytes=used * (2 if request.verify else 1),
     )

@@ -9,6 +9,7 @@ from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable, Placed
 from rescue.model.disk import Disk
 from rescue.model.plan import Plan, Step, WipeTarget
 from rescue.model.survey import DiskSurvey
+from rescue.planning.beside import beside_sentences, with_words
 from rescue.planning.request import CloneRequest
 from rescue.planning.words import disk_words, losses_of, whole_warnings
 from rescue.planning.writable import refuse_other_sectors, refuse_unwritable
@@ -40,6 +41,7 @@ def plan_clone(source: DiskSurvey, target: DiskSurvey, request: CloneRequest, *,
     sentences = [
         f"Erase everything on {disk_words(disk)}.",
         copied,
+        *beside_sentences(source.disk),
         "Write the partition table last, so that a half-copied disk does not look like a whole one.",
     ]
     if disk.size > source.disk.size:
@@ -62,7 +64,7 @@ def plan_clone(source: DiskSurvey, target: DiskSurvey, request: CloneRequest, *,
         sentences=tuple(sentences),
         losses=losses_of(target),
         warnings=tuple(warnings),
-        command=_command(source.disk.path, disk.path, request),
+        command=(*_command(source.disk.path, disk.path, request), *with_words(source.disk)),
         fingerprint=target.fingerprint,
         target=disk,
         source=source.disk,

@@ -126,8 +126,11 @@ class Machine(Protocol):
         """The disks, the rescue medium included, sorted by path."""
         ...
 
-    def survey_one(self, name: str) -> DiskSurvey:
-        """The disk that a person named (node, by-id name, ``serial:…``, file). Raises UsageError, RefusedError."""
+    def survey_one(self, name: str, beside: Sequence[str] = ()) -> DiskSurvey:
+        """The disk that a person named (node, by-id name, ``serial:…``, file). Raises UsageError, RefusedError.
+
+        ``beside`` name other disks that hold the rest of what is on it; without any a device is looked at with those here.
+        """
         ...
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:

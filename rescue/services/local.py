@@ -7,7 +7,7 @@ import datetime
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +37,7 @@ from rescue.model.progress import CancelToken
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
 from rescue.model.volume import Volume
 from rescue.planning.backup import StoreFacts, plan_backup
+from rescue.planning.beside import without
 from rescue.planning.clone import plan_clone, refuse_clone
 from rescue.planning.consolidate import plan_consolidate
 from rescue.planning.export import FileFacts, plan_export
@@ -51,6 +52,7 @@ from rescue.planning.wipe import WipeRequest, plan_wipe
 from rescue.planning.words import disk_words
 from rescue.planning.writable import target_sectors
 from rescue.services.begun import interrupted
+from rescue.services.beside import survey_together, together
 from rescue.services.interfaces import FileBrowser, Job, MountedImage
 from rescue.services.library import list_images
 from rescue.services.places import MountedPlace, filesystem_of, find_places
@@ -94,11 +96,12 @@ class LocalMachine:
             thread.start()
         for thread in threads:
             thread.join(_SURVEY_SECONDS)
-        return [found.get(disk.path) or _unreadable(disk, "It does not answer. It may be failing.") for disk in disks]
+        surveys = [found.get(disk.path) or _unreadable(disk, "It does not answer. It may be failing.") for disk in disks]
+        return together(surveys, self._secrets.volume_keys)
 
-    def survey_one(self, name: str) -> DiskSurvey:
+    def survey_one(self, name: str, beside: Sequence[str] = ()) -> DiskSurvey:
         """See Machine."""
-        return survey_disk(resolve(name), keys=self._secrets.volume_keys)
+        return survey_together(resolve(name), beside, self._secrets.volume_keys)
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """See Machine."""
@@ -207,6 +210,7 @@ class LocalMachine:
             devices, files = stands_on(self._kernel, target.disk.path)
             below = (*(f"/dev/{name}" for name in devices), *files)
         protected = self._protected_with(target, source.disk.path)
+        source = without(source, target.disk)
         sizes, own = (source.disk.size, target.disk.size), source.layout.sector_size
         sector_size = target_sectors(target.disk, own, request.wishes.sector_size)
         fits = sector_size != own or needs_fit(*sizes, request.fit, request.wishes, source.layout.label)

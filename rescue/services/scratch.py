@@ -12,6 +12,7 @@ from rescue.engine.survey import survey_disk
 from rescue.errors import UsageError
 from rescue.model.disk import Disk
 from rescue.model.survey import DiskSurvey, Place
+from rescue.services.beside import together
 from rescue.services.local import LocalMachine
 
 
@@ -26,7 +27,8 @@ class ScratchMachine(LocalMachine):
 
     def survey(self) -> list[DiskSurvey]:
         """See Machine."""
-        return [survey_disk(file_disk(str(path))) for path in sorted(self._folder.glob("*.img")) if path.stat().st_size]
+        disks = [file_disk(str(path)) for path in sorted(self._folder.glob("*.img")) if path.stat().st_size]
+        return together([survey_disk(disk) for disk in disks], {})
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """See Machine. Copying a disk file into the folder plugs it in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rescue.engine.beside import Together, volumes_beside
 from rescue.engine.containers import unlock
 from rescue.images.chain import open_chain
 from rescue.images.secrets import Secrets
@@ -15,5 +16,5 @@ def volume_keys(source: ImageSummary | DiskSurvey, partition: int, secret: bytes
     if isinstance(source, ImageSummary):
         with open_chain(source.path, secrets) as chain:
             return unlock(ImageView(chain), chain.manifest.volumes, partition, secret, secrets.volume_keys)
-    with FileSource(source.disk.path) as disk:
-        return unlock(disk, source.volumes, partition, secret, secrets.volume_keys)
+    with volumes_beside(source.disk.beside) as beside, FileSource(source.disk.path) as disk:
+        return unlock(Together(disk, beside), source.volumes, partition, secret, secrets.volume_keys)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +96,7 @@ class RecordedMachine:
         """See Machine."""
         return self.surveys
 
-    def survey_one(self, name: str) -> DiskSurvey:
+    def survey_one(self, name: str, beside: Sequence[str] = ()) -> DiskSurvey:
         """See Machine."""
         for survey in self.surveys:
             if survey.disk.path == name:

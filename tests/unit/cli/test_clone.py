@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +26,9 @@ class _Terminal(io.StringIO):
 
 
 class _WithFiles(RecordedMachine):
-    def survey_one(self, name: str) -> DiskSurvey:
+    def survey_one(self, name: str, beside: Sequence[str] = ()) -> DiskSurvey:
         """Disks, and files as large as the laptop's disk."""
-        return super().survey_one(name) if name.startswith("/dev/") else blank_file(name, LAPTOP.size)
+        return super().survey_one(name, beside) if name.startswith("/dev/") else blank_file(name, LAPTOP.size)
 
 
 def rescue(machine: RecordedMachine, *arguments: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -204,7 +204,7 @@ class RecordedMachine:
         """See Machine."""
         return list(self.disks)
 
-    def survey_one(self, name: str) -> DiskSurvey:
+    def survey_one(self, name: str, beside: Sequence[str] = ()) -> DiskSurvey:
         """See Machine."""
         for disk in self.disks:
             if disk.disk.path == name:
