@@ -12,6 +12,7 @@ from rescue.engine.overlay import MEMORY, volume_overlay
 from rescue.engine.resizing import EXT, nothing, settle_ext
 from rescue.engine.xfs_shared import shared_bytes
 from rescue.errors import DamagedError, FormatError, ProgramError
+from rescue.filesystems.ext_superblock import Superblock
 from rescue.filesystems.ext_superblock import read_superblock as read_ext
 from rescue.filesystems.maps import used_map
 from rescue.filesystems.xfs_superblock import read_superblock as read_xfs
@@ -29,6 +30,7 @@ _SWAP: Final = MIB
 _XFS_LEAST: Final = 320 * MIB  # mkfs.xfs makes none below 300 MiB
 _F2FS_LEAST: Final = 128 * MIB
 _BTRFS_SPARE: Final = 384 * MIB
+_EXT_SPARE: Final = 8 * MIB
 _NTFS_MINIMUM: Final = re.compile(r"You might resize at (\d+) bytes")
 _EXT_MINIMUM: Final = re.compile(r"minimum size of the filesystem: (\d+)")
 _TOOL_SECONDS: Final = 3600.0
@@ -68,7 +70,7 @@ def minimum_size(blocks: Blocks, start: int, end: int, identity: Identity, *, fo
 
 
 def tool_minimum(identity: Identity, path: str) -> int:
-    """What the file system's own tool calls the smallest size, and a little more. ``path`` may be written to.
+    """The smallest size that the file system's own tool names or reaches, and a little more. ``path`` may be written to.
 
     Raises DamagedError when it is damaged, FormatError, ProgramError.
     """
@@ -77,7 +79,8 @@ def tool_minimum(identity: Identity, path: str) -> int:
             if read_ext(volume).unclean:
                 settle_ext(path, nothing)
             said = run(["resize2fs", "-P", path], timeout=_TOOL_SECONDS).text
-            return _rounded(_number(_EXT_MINIMUM, said, "resize2fs") * read_ext(volume).block_size)
+            superblock = read_ext(volume)
+            return min(_rounded(_number(_EXT_MINIMUM, said, "resize2fs") * superblock.block_size), _ext(superblock))
         if identity.type == "ntfs":
             require_clean(used_map(volume, identity, path=path, offset=0))
             command = ["ntfsresize", "--info", "--force", "--no-progress-bar", path]
@@ -122,6 +125,18 @@ def _by_map(blocks: Blocks, start: int, end: int, volume: Source, identity: Iden
         case _:
             total = used.extents.total
             return Minimum(min(max(align_up(total + total // 8 + 64 * MIB, MIB), _F2FS_LEAST), size), "refill")
+
+
+def _ext(superblock: Superblock) -> int:
+    """resize2fs adds up bounds that never meet: its estimate may be twice what is in use, and with -f it gets as small as this.
+
+    What is in use stays, but for the inode tables of groups that go; there must be groups for all inodes. The rest is for
+    trees of extents that grow when what they name moves, and for folders, which are copied.
+    """
+    blocks = superblock.blocks - superblock.free_blocks
+    groups = -(-superblock.used_inodes // superblock.group_inodes)
+    least = max(blocks + blocks // 32, superblock.first_block + groups * superblock.group_blocks)
+    return align_up(least * superblock.block_size + _EXT_SPARE, MIB)
 
 
 def _btrfs(used: UsedMap) -> int:

@@ -63,10 +63,13 @@ def settle_ext(path: str, check: Check) -> None:
         )
 
 
-def resize_ext(path: str, size: int | None, check: Check) -> None:
-    """Give an ext2, ext3 or ext4 that was just checked ``size`` bytes, or all of the device. Raises ProgramError."""
+def resize_ext(path: str, size: int | None, check: Check, *, on_copy: bool = False) -> None:
+    """Give an ext2, ext3 or ext4 that was just checked ``size`` bytes, or all of the device. Raises ProgramError.
+
+    ``on_copy``: a failure loses nothing, so it may also be tried below what resize2fs takes for the smallest size.
+    """
     wanted = [] if size is None else [f"{size // KIB}K"]
-    work(["resize2fs", path, *wanted], check)
+    work(["resize2fs", *(["-f"] if on_copy else []), path, *wanted], check)
 
 
 def resize_ntfs(path: str, size: int | None, check: Check) -> None:

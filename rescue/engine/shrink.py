@@ -133,4 +133,10 @@ def _shrink(path: str, identity: Identity, size: int, check: Check) -> None:
         case "swap":
             resize_swap(path, size)
         case _:
-            resize_ext(path, size, check)
+            try:
+                resize_ext(path, size, check, on_copy=True)
+            except ProgramError as error:
+                hint = f"Nothing was written. Give it more room. {error.hint}"
+                raise ProgramError(
+                    f"The {identity.type} file system did not get as small as {size} bytes. {error.message}", hint
+                ) from error

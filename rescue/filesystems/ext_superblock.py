@@ -55,6 +55,7 @@ class Superblock:
     first_block: int  # first block of group 0
     group_blocks: int
     group_inodes: int
+    used_inodes: int
     inode_size: int
     descriptor_size: int
     reserved_descriptor_blocks: int
@@ -130,6 +131,7 @@ def read_superblock(volume: Source) -> Superblock:
         first_block=fields.u32(0x14),
         group_blocks=fields.u32(0x20),
         group_inodes=fields.u32(0x28),
+        used_inodes=max(fields.u32(0x0) - fields.u32(0x10), 0),
         inode_size=fields.u16(0x58) if revision else 128,
         descriptor_size=fields.u16(0xFE) if wide else 32,
         reserved_descriptor_blocks=fields.u16(0xCE),
