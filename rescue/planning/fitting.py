@@ -38,7 +38,7 @@ from rescue.planning.words import (
 from rescue.planning.writable import refuse_other_sectors, refuse_unwritable, target_sectors
 from rescue.units import GIB, MIB, human_size
 
-REFILLED: Final = frozenset({"xfs", "vfat", "exfat"})  # no program makes them smaller
+REFILLED: Final = frozenset({"xfs", "f2fs", "vfat", "exfat"})  # no program makes them smaller
 _PLACED_BY_SECTOR: Final = frozenset({"vfat", "exfat", "ntfs"})  # their boot sectors name their place
 GROWABLE: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "ntfs", "f2fs"})
 _OWN_IDS: Final = (

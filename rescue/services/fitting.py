@@ -173,7 +173,7 @@ def _why_no_refill(filesystem: str) -> str:
     """Why no file system of this kind can be made anew and filled on this system; "" when it can."""
     if filesystem in ("vfat", "exfat"):
         return ""
-    needed = {"xfs": ("mkfs.xfs", "xfsdump", "xfsrestore"), "ntfs": NTFS_PROGRAMS}
+    needed = {"xfs": ("mkfs.xfs", "xfsdump", "xfsrestore"), "f2fs": ("mkfs.f2fs", "rsync"), "ntfs": NTFS_PROGRAMS}
     programs = needed.get(filesystem, ("mke2fs", "rsync"))
     missing = [name for name in programs if not have(name)]
     if missing:
@@ -189,7 +189,7 @@ def _can_shrink(filesystem: str) -> bool:
     """Whether this system has what it takes: it is found out before anything is written."""
     if filesystem in SHRINKABLE or filesystem in ("vfat", "exfat"):
         return True
-    return filesystem == "xfs" and all(map(have, ("mkfs.xfs", "xfsdump", "xfsrestore"))) and _has_driver("xfs")
+    return filesystem in ("xfs", "f2fs") and not _why_no_refill(filesystem)
 
 
 def _has_driver(filesystem: str) -> bool:
