@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 
 from rescue.cli.follow import follow, report
-from rescue.cli.options import Context, add_beside, add_job, progress_style, size
+from rescue.cli.options import Context, add_beside, add_job, partition_number, progress_style, size
 from rescue.cli.review import plan_json, plan_text
 from rescue.cli.secrets import Asker, add_secrets, secrets_to_create
 from rescue.cli.unlock import add_unlock, with_unlocked
@@ -55,6 +55,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--encrypt", action="store_true", help="encrypt the image; see below for what opens it")
     parser.add_argument("--recovery-key", action="store_true", help="with --encrypt: make a recovery key as well, and print it")
+    parser.add_argument(
+        "--decrypt",
+        metavar="N",
+        type=partition_number,
+        action="append",
+        default=[],
+        help="with --encrypt and --unlock N: keep the content of the LUKS volume in partition N in clear inside of the encrypted"
+        " image, so that it compresses; a restore encrypts it as it was; may be repeated",
+    )
     parser.add_argument("--comment", default="", help="a note that is kept in the image")
     parser.add_argument("--no-verify", action="store_true", help="do not read the image again after it was written")
     parser.add_argument("--yes", action="store_true", help="accepted for uniformity: a backup overwrites nothing and never asks")
@@ -89,6 +98,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         anew=arguments.anew,
         salvage=arguments.salvage,
         unlock=tuple(wanted.partition for wanted in arguments.unlock),
+        decrypt=tuple(sorted(set(arguments.decrypt))),
     )
     survey = machine.survey_one(arguments.disk, arguments.beside)
     if arguments.unlock:

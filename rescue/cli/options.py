@@ -89,6 +89,13 @@ def size(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it as 700M or 4G") from error
 
 
+def partition_number(text: str) -> int:
+    """The number of a partition, 0 for a disk without any, for argparse."""
+    if not text.isascii() or not text.isdigit() or len(text) > 4:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a partition")
+    return int(text)
+
+
 def progress_style(arguments: argparse.Namespace, stderr: TextIO) -> ProgressStyle:
     """The style that was asked for, or what suits standard error."""
     chosen: ProgressStyle | None = arguments.progress

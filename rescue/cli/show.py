@@ -194,6 +194,7 @@ def image_json(image: ImageSummary) -> dict[str, Any]:
         "parent": image.parent,
         "encrypted": image.encrypted,
         "locked": image.locked,
+        "clear": list(image.clear),
         "needs": [{"uuid": link.uuid, "name": link.name, "bytes": link.data_bytes} for link in image.chain],
         "created": image.created,
         "comment": image.comment,

@@ -107,4 +107,4 @@ def open_image_files(path: Path, secrets: Secrets = NO_SECRETS, *, salvage: bool
     What is lost cannot be read then. Raises as :func:`~rescue.images.chain.open_chain`.
     """
     with open_salvaged(path, secrets) if salvage else open_chain(path, secrets) as chain:
-        yield Opened(str(path), ImageView(chain), chain.summary().volumes, chain.defects, secrets.volume_keys)
+        yield Opened(str(path), ImageView(chain), chain.summary().volumes, chain.defects, chain.volume_keys(secrets.volume_keys))

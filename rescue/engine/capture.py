@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from rescue import __version__
 from rescue.devices.table import read_layout
+from rescue.engine.clear_content import clear_contents
 from rescue.engine.confirm import Confirmation, Expected
 from rescue.engine.effort import Effort
 from rescue.engine.gaps import NO_GAPS, pieces, read_around
@@ -26,10 +27,11 @@ from rescue.engine.reading import read_extents
 from rescue.engine.regions import FRAME_SIZE, Region, Stretch, regions_of, stretches_of
 from rescue.engine.salvage import Salvage
 from rescue.engine.survey import map_disk
-from rescue.errors import SourceReadError
+from rescue.errors import SourceReadError, UsageError
 from rescue.images.begun import Begun
 from rescue.images.chain import Chain
 from rescue.images.cipher import Cipher, digest_of
+from rescue.images.clear import Clear, ClearContent
 from rescue.images.crypto import ImageKeys
 from rescue.images.format import Kind, RowKind, chunk_size_for
 from rescue.images.known import KnownChunks
@@ -114,7 +116,10 @@ def capture_disk(
                 named = shown(", ".join((name, *part.way)))
                 notify(Message("warning", f"{named} is kept whole ({human_size(part.size)}): {part.because}"))
         parent = stack.enter_context(Chain(making.parent, secrets)) if making.kind is not Kind.FULL else None
-        capture = Capture(source, disk, layout, volumes, making, parent, salvaged, is_cached=source.is_cached)
+        if making.decrypt and salvaged:
+            raise UsageError("What cannot be read quickly cannot be decrypted on the way.", "Leave out --decrypt or --salvage.")
+        clear = clear_contents(source, [volume for volume, _ in volumes], making.decrypt, secrets.volume_keys)
+        capture = Capture(source, disk, layout, volumes, making, parent, salvaged, is_cached=source.is_cached, clear=clear)
         return capture.run(output, secrets, created, token, progress, notify)
 
 
@@ -132,8 +137,10 @@ class Capture:
         salvage: Salvage | None = None,
         *,
         is_cached: Callable[[int, int], bool] = lambda start, end: False,
+        clear: tuple[ClearContent, ...] = (),
     ) -> None:
-        self._source = source
+        self._source = Clear(clear).opened(source)
+        self._clear = clear
         self._is_cached = is_cached
         self._salvage = salvage
         self._disk = disk
@@ -215,6 +222,7 @@ class Capture:
             tables=tuple(RawTable(e.start, self._table(e)) for e in self._layout.table),
             segments=(), statistics=Statistics(used_bytes=used),
             chain=known.members if known else (), parent=known.members[0].uuid if known else "",
+            clear=self._clear,
         )  # fmt: skip
         fingerprint = writer.finish(manifest)
         return CaptureResult(start.header.uuid_text, used, writer.stored_size, fingerprint, manifest.volumes, writer.bad_bytes)

@@ -45,7 +45,8 @@ def compare_with_disk(
         if not disk.is_file:
             source.drop_cache()
         layout = read_layout(source, image.header.logical_sector_size)
-        volumes = map_disk(disk, source, layout, secrets.volume_keys)
+        volumes = map_disk(disk, source, layout, image.volume_keys(secrets.volume_keys))
+        content = image.clear.opened(source)
         kept = ExtentMap((volume.start, volume.end) for volume, _ in volumes).complement(source.size)
         for _, extents in volumes:
             kept = kept.union(extents)
@@ -53,7 +54,7 @@ def compare_with_disk(
 
         def read(buffer: memoryview, offset: int) -> None:
             end = offset + len(buffer)
-            read_extents(source, offset, end, kept.overlapping(offset, end), buffer)
+            read_extents(content, offset, end, kept.overlapping(offset, end), buffer)
 
         statistics = image.manifest.statistics
         expected = statistics.data_bytes + statistics.zero_bytes

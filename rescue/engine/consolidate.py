@@ -150,7 +150,7 @@ class _Consolidation:
         for _ in range(self._workers):
             self._decoders.put(FrameDecoder())
         self._effort = Effort(0)
-        self._view = ImageView(chain, bad_as_zeros=True)
+        self._view = ImageView(chain, bad_as_zeros=True, as_stored=True)
 
     def run(self, writer: ImageWriter) -> ConsolidateResult:
         total = self._chain.manifest.statistics.data_bytes

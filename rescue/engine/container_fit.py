@@ -15,11 +15,11 @@ from rescue.volumes.lvm_own import own_group
 from rescue.volumes.stack import CONTAINERS, LUKS, LVM, Stacked
 
 GROWABLE: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "ntfs"})
-_ANEW: Final = frozenset({"xfs"})
+ANEW: Final = frozenset({"xfs"})
 _NO_ROOT: Final = "File systems in it are given another size as root only."
 
 
-def bears(volume: Stacked, *, smaller: bool, anew: frozenset[str] = _ANEW, folder: Path = MEMORY, way: Way = ()) -> Bears:
+def bears(volume: Stacked, *, smaller: bool, anew: frozenset[str] = ANEW, folder: Path = MEMORY, way: Way = ()) -> Bears:
     """What a volume, opened as far as it can be, bears. How small it can get is found out with ``smaller`` only.
 
     ``anew``: the file systems that this system can make anew. ``folder`` takes overlays. Raises RescueError for what is wrong

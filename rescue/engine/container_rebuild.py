@@ -11,10 +11,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rescue.engine.container_fit import ANEW
 from rescue.engine.grown import grown
 from rescue.engine.overlay import MEMORY, SourceBlocks
 from rescue.engine.resizing import Check, nothing
-from rescue.engine.shrink import SHRINKABLE, shrunk
+from rescue.engine.shrink import shrunk
 from rescue.errors import CredentialError, RefusedError, UnsupportedError, UsageError
 from rescue.model.container import Way
 from rescue.model.extents import ExtentMap
@@ -125,7 +126,9 @@ class Rebuilder:
         if size == old:
             return Rebuilt(volume.source, volume.used)
         named = shown(", ".join(name for name in way if name)) or identity.type
-        if size < old and identity.type not in SHRINKABLE:
+        if volume.is_locked:
+            raise CredentialError("The encrypted volume was not unlocked.", "Give its passphrase with --unlock.")
+        if size < old and identity.type in ANEW:
             # It is filled when the target was wiped; nothing of it is copied.
             return Rebuilt(Composed(size, []), ExtentMap(), (Filling(volume, 0, size),))
         changed = self.opened.enter_context(

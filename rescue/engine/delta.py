@@ -7,6 +7,7 @@ from typing import Final
 
 from rescue.errors import SourceReadError
 from rescue.images.chain import Chain
+from rescue.images.clear import NOTHING_CLEAR, Clear
 from rescue.images.format import Row, RowKind
 from rescue.images.frames import FrameUse, adjacent
 from rescue.model.extents import ExtentMap
@@ -21,11 +22,15 @@ _PROBE: Final = 16
 
 
 class Delta:
-    """Compares frames with the target, from several threads. ``late`` says of a range that it is written later, in any case."""
+    """Compares frames with the target, from several threads. ``late`` says of a range that it is written later, in any case.
 
-    def __init__(self, chain: Chain, target: FileSource, late: Callable[[int, int], bool]) -> None:
+    ``clear``: what is encrypted on the target and not in the image.
+    """
+
+    def __init__(self, chain: Chain, target: FileSource, late: Callable[[int, int], bool], clear: Clear = NOTHING_CLEAR) -> None:
         self._chain = chain
         self._target = target
+        self._content = clear.opened(target)  # as the image has it
         self._late = late
         self._misses = 0
         self._frames = 0
@@ -69,7 +74,7 @@ class Delta:
             return [self._is_same(row, buffer) for row in run]
         content = buffer[: run[-1].end - start]
         try:
-            self._target.pread_into(content, start)
+            self._content.pread_into(content, start)
         except SourceReadError:
             return [self._is_same(row, buffer) for row in run]
         return [self._chain.digest(content[row.start - start : row.end - start]) == row.hash for row in run]
@@ -77,7 +82,7 @@ class Delta:
     def _is_same(self, row: Row, buffer: memoryview | None = None) -> bool:
         content = memoryview(bytearray(row.length)) if buffer is None else buffer[: row.length]
         try:
-            self._target.pread_into(content, row.start)
+            self._content.pread_into(content, row.start)
         except SourceReadError:
             return False  # a write may mend it, or fail and say so
         return self._chain.digest(content) == row.hash

@@ -29,7 +29,7 @@ from rescue.model.progress import CancelToken
 from rescue.model.source import MemorySink
 from rescue.model.volume import Volume
 from rescue.system.blockfile import FileSink, FileSource
-from rescue.units import human_size
+from rescue.units import MIB, human_size
 
 
 class _Decoded(NamedTuple):
@@ -70,6 +70,11 @@ class Deployment:
         self._tail_place = tail_of(self._layout)
         self._tail = MemorySink(self._tail_place.length)
         self._same = ExtentMap()  # what was on the target already, compared by hash
+        try:
+            self._clear = self._image.clear
+        except BaseException:
+            self.close()
+            raise
 
     def wipe(self) -> None:
         """Remove what is at both ends of the target and at the borders of the partitions to come. Raises TargetWriteError."""
@@ -107,7 +112,7 @@ class Deployment:
                 if proof or target.is_device:
                     # What was written through a partition's node is not in the whole disk's cache: stale pages would be compared.
                     target.drop_cache()
-                compare = Delta(self._image, target, self._is_late)
+                compare = Delta(self._image, target, self._is_late, self._clear)
                 if delta is None and not compare.is_worth_it():
                     compare = None
             self._write_data(token, progress, compare)
@@ -232,7 +237,8 @@ class Deployment:
                 if not (late and self._is_late(row.start, row.end)) and not self._was_same(row)
             )  # fmt: skip
             expected = self._image.manifest.statistics.data_bytes + self._image.manifest.statistics.zero_bytes - self._same.total
-            proved = self._same.total + prove(rows, expected, self._image.digest, target.pread_into, self._wrong, token, progress)
+            read = self._clear.opened(target).pread_into
+            proved = self._same.total + prove(rows, expected, self._image.digest, read, self._wrong, token, progress)
             for offset, data in late:
                 if target.pread(len(data), offset) != data:
                     self._wrong(offset)
@@ -279,7 +285,8 @@ class Deployment:
         return start < self._head.size or (start < self._tail_place.end and end > self._tail_place.start)
 
     def _write(self, data: memoryview, offset: int) -> None:
-        """Write to the target, or into the memory of the head or the tail, each byte where it belongs."""
+        """Write to the target, or into the memory of the head or the tail, each byte where it belongs, as it is on the disk."""
+        data = memoryview(self._clear.sealed(data, offset))
         tail = self._tail_place
         cuts = sorted({offset, offset + len(data), *self._borders_within(offset, offset + len(data))})
         for start, end in pairwise(cuts):
@@ -292,6 +299,14 @@ class Deployment:
                 self._sink.pwrite(part, start)
 
     def _zero(self, start: int, end: int) -> None:
+        for low, high, clear in self._clear.pieces(start, end):
+            if clear:
+                for at in range(low, high, MIB):
+                    self._write(memoryview(bytes(min(MIB, high - at))), at)
+            else:
+                self._make_zero(low, high)
+
+    def _make_zero(self, start: int, end: int) -> None:
         cuts = sorted({start, end, *self._borders_within(start, end)})
         for low, high in pairwise(cuts):
             # The memory of the head and the tail is zero already.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from rescue.errors import UsageError
 from rescue.images.begun import Begun
 from rescue.images.chain import Chain
 from rescue.images.crypto import ImageKeys, best_algorithm, cpu_flags
@@ -43,6 +44,7 @@ class Making:
     level: int = 0
     comment: str = ""
     host: str = ""
+    decrypt: tuple[int, ...] = ()  # partitions whose LUKS volumes it holds in clear; of an encrypted one only
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,17 @@ class Start:
 def new_start(
     making: Making, disk: Disk, chunk: int, frame: int, created: datetime.datetime, parent: Chain | None, secrets: Secrets
 ) -> Start:
-    """The start of a new image. Raises UsageError when it is to be encrypted and there are no secrets."""
+    """The start of a new image.
+
+    Raises UsageError when it is to be encrypted and there are no secrets, or when it is not and shall hold in clear what is
+    encrypted on the disk.
+    """
+    if making.decrypt and not making.encrypt:
+        raise UsageError("What is encrypted on the disk is in clear only in an image that is encrypted itself.", "Add --encrypt.")
     header = Header(
         uuid.uuid4().bytes, disk.size, int(created.timestamp()), chunk, frame, disk.logical_sector_size,
         disk.physical_sector_size, making.kind, best_algorithm(cpu_flags()) if making.encrypt else 0,
-        bytes.fromhex(parent.fingerprint) if parent else bytes(32),
+        bytes.fromhex(parent.fingerprint) if parent else bytes(32), bool(making.decrypt),
     )  # fmt: skip
     if not making.encrypt:
         return Start(header, b"", None)
@@ -77,7 +85,7 @@ def fitting(begun: Begun | None, making: Making, disk: Disk, chunk: int, frame: 
     header = begun.header
     same = (
         header.kind is making.kind
-        and bool(header.encryption) == making.encrypt
+        and (bool(header.encryption), header.clear) == (making.encrypt, bool(making.decrypt))
         and (header.disk_size, header.chunk_size, header.frame_limit) == (disk.size, chunk, frame)
         and (header.logical_sector_size, header.physical_sector_size) == (disk.logical_sector_size, disk.physical_sector_size)
         and header.parent == (bytes.fromhex(parent.fingerprint) if parent else bytes(32))

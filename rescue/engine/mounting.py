@@ -121,7 +121,7 @@ def prove_mounts(
     with what is wrong of which partition and file, when something is; CancelledError, RescueError.
     """
     view = ImageView(chain)
-    volumes, locked = file_systems(view, chain.manifest.volumes, keys)
+    volumes, locked = file_systems(view, chain.manifest.volumes, chain.volume_keys(keys))
     for name, warning in locked:
         notify(Message("warning", f"{name}: {warning}"))
     total = sum(volume.used_bytes or volume.size for volume in volumes)

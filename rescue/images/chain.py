@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ import msgspec
 
 from rescue.errors import DamagedError, FormatError, RescueError
 from rescue.images.cipher import Digest, digest_of
+from rescue.images.clear import Clear
 from rescue.images.crypto import ImageKeys
 from rescue.images.format import HEADER_SIZE, SKIPPABLE_HEAD, TAG_HEADER, Header, Kind, Row, RowKind
 from rescue.images.manifest import ChainMember, Manifest
@@ -104,6 +105,20 @@ class Chain:
     def layout(self) -> Layout:
         """Of the disk in the image."""
         return self.image.manifest.layout
+
+    @property
+    def clear(self) -> Clear:
+        """What is encrypted on the disk and clear in the image. Raises DamagedError when its keys are lost, UnsupportedError."""
+        if self.header.clear and not self.manifest.clear:
+            raise DamagedError(
+                f"{self.path} holds in clear what is encrypted on the disk, and how is lost with the end of the image.",
+                "Use another image of this disk.",
+            )
+        return Clear(self.manifest.clear)
+
+    def volume_keys(self, known: Mapping[str, bytes]) -> dict[str, bytes]:
+        """The keys of encrypted volumes on the disk, by UUID: those that are known, and those that the image holds."""
+        return {**{content.uuid: content.key_bytes for content in self.manifest.clear}, **known}
 
     def summary(self) -> ImageSummary:
         """What a list shows of this image; what it lacks is its problem."""

@@ -36,6 +36,7 @@ MAX_MANIFEST: Final = 64 * MIB
 HASH_SIZE: Final = 32
 MAX_ENCRYPTION: Final = 2
 MAX_FILES: Final = 1 << 16  # that one index can point into
+_CLEAR: Final = 1  # flag in the header
 
 _HEADER = struct.Struct("<8sHHBBHIIIIQQ16s32s32s")
 _TRAILER = struct.Struct("<8sQ16sQQ32s32s")
@@ -103,12 +104,14 @@ class Header:
     kind: Kind = Kind.FULL
     encryption: int = 0
     parent: bytes = _NO_HASH  # fingerprint of the image that one that is not full is made upon
+    clear: bool = False  # some of what is encrypted on the disk is clear in the image (section 12)
 
     def pack(self) -> bytes:
         """The payload."""
         body = _HEADER.pack(
-            TAG_HEADER, VERSION, HEADER_SIZE, self.kind, self.encryption, 0, self.chunk_size, self.logical_sector_size,
-            self.physical_sector_size, self.frame_limit, self.disk_size, self.created, self.uuid, self.parent, bytes(32),
+            TAG_HEADER, VERSION, HEADER_SIZE, self.kind, self.encryption, _CLEAR if self.clear else 0, self.chunk_size,
+            self.logical_sector_size, self.physical_sector_size, self.frame_limit, self.disk_size, self.created, self.uuid,
+            self.parent, bytes(32),
         )  # fmt: skip
         return body[:-HASH_SIZE] + blake3(body[:-HASH_SIZE]).digest()
 
@@ -128,14 +131,14 @@ class Header:
         _, _, _, kind, encryption, flags, chunk, logical, physical, limit, size, created, uuid, parent, _ = _HEADER.unpack(
             payload
         )
-        if kind > Kind.DIFFERENTIAL or encryption > MAX_ENCRYPTION or flags:
+        if kind > Kind.DIFFERENTIAL or encryption > MAX_ENCRYPTION or flags & ~_CLEAR or (flags and not encryption):
             raise UnsupportedError(
                 "The image is of a kind that this version does not know.", "Use a newer version of this program."
             )
         good_chunk = 64 * KIB <= chunk <= 16 * MIB and chunk & (chunk - 1) == 0
         if not good_chunk or logical not in (512, 4096) or not chunk <= limit <= MAX_FRAME or not 0 < size < 1 << 62:
             raise FormatError("The image's header holds impossible numbers.")
-        return Header(uuid, size, created, chunk, limit, logical, physical, Kind(kind), encryption, parent)
+        return Header(uuid, size, created, chunk, limit, logical, physical, Kind(kind), encryption, parent, bool(flags))
 
     @property
     def binding(self) -> bytes:

@@ -6,6 +6,7 @@ import msgspec
 import zstandard
 
 from rescue.errors import DamagedError, FormatError
+from rescue.images.clear import ClearContent, are_sane
 from rescue.images.crypto import KEYS_SIZE
 from rescue.images.format import MAX_FILES, MAX_MANIFEST, MAX_ROWS, TAG_MANIFEST, Header, Kind, decompress_exactly
 from rescue.images.segment import SegmentEntry
@@ -71,6 +72,7 @@ class Manifest(msgspec.Struct, frozen=True):
     chain: tuple[ChainMember, ...] = ()
     parent: str = ""  # UUID of the image that this one was made upon
     made_from: str = ""  # UUID of the image that this full one was put together from, with its chain
+    clear: tuple[ClearContent, ...] = ()  # what is encrypted on the disk and not in here; in encrypted images only
 
     def pack(self) -> bytes:
         """The payload."""
@@ -130,6 +132,8 @@ def _check(manifest: Manifest, header: Header) -> None:
         or manifest.kind != header.kind.word
         or bool(manifest.chain) != (header.kind is not Kind.FULL)
         or len(manifest.chain) >= MAX_FILES
+        or bool(manifest.clear) != header.clear
+        or not are_sane(manifest.clear, size, header.chunk_size)
         or any(member.data_bytes < 0 for member in manifest.chain)
         or any((member.kind == Kind.FULL.word) != (member is manifest.chain[-1]) for member in manifest.chain)
         or any(member.keys and not _is_keys(member.keys) for member in manifest.chain)

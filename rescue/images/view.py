@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from queue import SimpleQueue
 from threading import Lock
@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from rescue.errors import SourceReadError, UsageError
 from rescue.images.chain import Chain
 from rescue.images.cipher import FRAME_OVERHEAD
+from rescue.images.clear import Clear
 from rescue.images.format import Row, RowKind
 from rescue.images.frames import FrameDecoder, FrameUse, damaged, place
 from rescue.images.segment import ROW_SIZE, pack_row, unpack_row
@@ -68,16 +69,34 @@ class _Frame:
         self.proved: set[tuple[int, int, bytes]] = set()
 
 
+class _AsStored:
+    """The bytes of the image before they are encrypted, as a Source."""
+
+    def __init__(self, size: int, fill: Callable[..., None]) -> None:
+        self.size = size
+        self._fill = fill
+
+    def pread(self, length: int, offset: int) -> bytes:
+        buffer = bytearray(length)
+        self._fill(memoryview(buffer), offset, zeroed=True)
+        return bytes(buffer)
+
+    def pread_into(self, buffer: memoryview, offset: int) -> None:
+        self._fill(buffer, offset, zeroed=False)
+
+
 class ImageView:
     """The disk in an image, as a Source. May be read by many threads; the chain must stay open.
 
     HOLE and ZERO are zeros. Every byte of DATA was proved by its chunk's hash before it is given out. Reading what is BAD
-    raises SourceReadError, with ``bad_as_zeros`` it is zeros. Memory: ``cache`` bytes of frames, and about 100 MB at most.
+    raises SourceReadError, with ``bad_as_zeros`` it is zeros. What is clear in the image is encrypted as on the disk, with
+    ``as_stored`` it is not. Memory: ``cache`` bytes of frames, and about 100 MB at most.
     """
 
-    def __init__(self, chain: Chain, *, bad_as_zeros: bool = False, cache: int = _CACHE) -> None:
+    def __init__(self, chain: Chain, *, bad_as_zeros: bool = False, as_stored: bool = False, cache: int = _CACHE) -> None:
         self._chain = chain
         self._bad_as_zeros = bad_as_zeros
+        self._clear = Clear(()) if as_stored else chain.clear
         self._cache = cache
         self._size = chain.header.disk_size
         limit = chain.header.frame_limit
@@ -103,13 +122,13 @@ class ImageView:
         """See Source. Raises SourceReadError also for what is bad in the image; DamagedError, FormatError."""
         check_range(self._size, offset, length)
         buffer = bytearray(length)
-        self._fill(memoryview(buffer), offset, zeroed=True)
+        self._give(memoryview(buffer), offset, zeroed=True)
         return bytes(buffer)
 
     def pread_into(self, buffer: memoryview, offset: int) -> None:
         """See Source. Raises as :meth:`pread`; what is in the buffer then means nothing."""
         check_range(self._size, offset, len(buffer))
-        self._fill(buffer, offset, zeroed=False)
+        self._give(buffer, offset, zeroed=False)
 
     def partition(self, number: int) -> SliceSource:
         """A partition of the disk; with 0 all of it. Raises UsageError when the image has none of that number."""
@@ -133,15 +152,24 @@ class ImageView:
         check_range(self._size, start, end - start)
         held: Held | None = None
         for row in self._rows(start, end):
-            low, high = max(row.start, start), min(row.end, end)
-            if held is not None and held.kind == row.kind:
-                held = Held(held.start, high, held.kind)
-                continue
-            if held is not None:
-                yield held
-            held = Held(low, high, RowKind(row.kind))
+            for low, high, kind in self._kinds(row, max(row.start, start), min(row.end, end)):
+                if held is not None and held.kind == kind:
+                    held = Held(held.start, high, held.kind)
+                    continue
+                if held is not None:
+                    yield held
+                held = Held(low, high, kind)
         if held is not None:
             yield held
+
+    def _kinds(self, row: Row, start: int, end: int) -> Iterator[Held]:
+        """What part of a row is on the disk: zeros that are encrypted there are data."""
+        kind = RowKind(row.kind)
+        if kind is not RowKind.ZERO or not self._clear:
+            yield Held(start, end, kind)
+            return
+        for low, high, clear in self._clear.pieces(start, end):
+            yield Held(low, high, RowKind.DATA if clear else kind)
 
     def _rows(self, start: int, end: int) -> Iterator[Row]:
         """The rows that have bytes in ``[start, end)``."""
@@ -169,6 +197,17 @@ class ImageView:
             segment = self._segments[number] = _Segment(self._chain.segment_rows(number))
             self._rows_kept += len(segment.starts)
             return segment
+
+    def _give(self, buffer: memoryview, offset: int, *, zeroed: bool) -> None:
+        """The bytes as they are on the disk."""
+        if not self._clear:
+            self._fill(buffer, offset, zeroed=zeroed)
+            return
+        end = offset + len(buffer)
+        self._clear.recode(_AsStored(self._size, self._fill), buffer, offset, opens=False)
+        for held in self.extents(offset, end):
+            if held.kind is RowKind.HOLE:  # also there, where the image says that it belongs to nothing
+                _clear(buffer[held.start - offset : held.end - offset])
 
     def _fill(self, buffer: memoryview, offset: int, *, zeroed: bool) -> None:
         end = offset + len(buffer)

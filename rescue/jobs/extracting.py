@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
@@ -29,7 +29,7 @@ _FACTS_LIMIT: Final = 1000
 
 def extract_files(step: ExtractFiles, secrets: Secrets, token: CancelToken, reporter: Reporter) -> Facts:
     """Count, then copy. Raises IncompleteError when something could not be copied, and as the engine's extract."""
-    with _source(step, secrets) as disk, _files(disk, step, secrets) as tree:
+    with _source(step, secrets) as (disk, keys), _files(disk, step, keys) as tree:
         for note in tree.notes:
             reporter.message(Message("warning", shown(note)))
         entries = _entries(tree, step)
@@ -60,21 +60,22 @@ def extract_files(step: ExtractFiles, secrets: Secrets, token: CancelToken, repo
 
 
 @contextmanager
-def _source(step: ExtractFiles, secrets: Secrets) -> Iterator[Source]:
+def _source(step: ExtractFiles, secrets: Secrets) -> Iterator[tuple[Source, Mapping[str, bytes]]]:
+    """The disk, and the keys of encrypted volumes on it."""
     if step.image:
         with open_image_files(Path(step.image), secrets, salvage=step.salvage) as opened:
-            yield opened.source
+            yield opened.source, opened.keys
     elif step.disk is not None:
         with volumes_beside(step.disk.beside) as beside, FileSource(step.disk.path) as source:
-            yield Together(source, beside)
+            yield Together(source, beside), secrets.volume_keys
     else:
         raise RescueError("The plan does not say what the files are copied from.", "Make a new plan.")
 
 
-def _files(disk: Source, step: ExtractFiles, secrets: Secrets) -> AbstractContextManager[FileTree]:
+def _files(disk: Source, step: ExtractFiles, keys: Mapping[str, bytes]) -> AbstractContextManager[FileTree]:
     if not step.containers:
         return volume_files(disk, step.volume)
-    _, source, volume = inner_volume(disk, step.containers, step.volume.partition, step.inside, secrets.volume_keys)
+    _, source, volume = inner_volume(disk, step.containers, step.volume.partition, step.inside, keys)
     return volume_files(source, volume)
 
 

@@ -84,6 +84,7 @@ class Fitting:
                     "Restore it with --salvage onto a disk that is at least as large.",
                 )
             view = ImageView(chain)
+            self._keys = chain.volume_keys(secrets.volume_keys)
             volumes = [(volume, _kept(view, volume)) for volume in chain.manifest.volumes]
             found: _Found = (view, view, chain.layout, volumes)
         else:

@@ -62,8 +62,12 @@ def main(request: HoldRequest, secrets: Secrets) -> int:
         with (
             open_salvaged(request.image, secrets) if request.salvage else Chain(request.image, secrets) as chain,
             mounted_image(
-                chain, Path(request.folder), partitions=request.partitions, writable=request.writable, keys=secrets.volume_keys
-            ) as inside,
+                chain,
+                Path(request.folder),
+                partitions=request.partitions,
+                writable=request.writable,
+                keys=chain.volume_keys(secrets.volume_keys),
+            ) as inside,  # fmt: skip
         ):
             _say(HoldAnswer(inside.volumes, str(inside.workspace), chain.defects))
             if any(volume.folder for volume in inside.volumes):

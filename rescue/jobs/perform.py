@@ -192,7 +192,7 @@ class EngineSteps:
             result = capture_disk(
                 step.source,
                 output,
-                Making(Kind[step.kind.upper()], step.parent, step.encrypt, step.level, step.comment, self._host),
+                Making(Kind[step.kind.upper()], step.parent, step.encrypt, step.level, step.comment, self._host, step.decrypt),
                 secrets=self._secrets,
                 salvage=Path(step.salvage) if step.salvage else None,
                 created=datetime.datetime.now(datetime.UTC),

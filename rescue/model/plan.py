@@ -33,6 +33,7 @@ class CaptureDisk(msgspec.Struct, frozen=True, tag="capture-disk"):
     begun: int = 0  # bytes that an interrupted attempt left of it, and that are gone on with
     anew: bool = False  # what an interrupted attempt left of it is thrown away
     salvage: str = ""  # folder of what is known of a failing disk: it goes on over what cannot be read
+    decrypt: tuple[int, ...] = ()  # partitions whose LUKS volumes are in clear inside of the image, which is encrypted
 
 
 class MendImage(msgspec.Struct, frozen=True, tag="mend-image"):

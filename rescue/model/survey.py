@@ -91,6 +91,7 @@ class ImageSummary:
     health: str = ""  # what was proved of it so far: "proved 2026-11-22", "verified …" (its hashes), "never checked", "FAILED"
     encrypted: bool = False
     locked: bool = False  # encrypted, and not opened: only what the header says is known
+    clear: tuple[int, ...] = ()  # partitions whose LUKS volumes are in clear inside of it
     bad_bytes: int = 0  # that the source could not give
     damage: tuple[VolumeDamage, ...] = ()  # what those cost, where that is known
     own_bytes: int = 0  # of the disk's data, those in this file

@@ -23,6 +23,10 @@ from rescue.units import GIB, human_size
 
 _LEVELS = range(1, 20)
 _FAT_FILE_LIMIT = 4 * GIB - 1
+_CLEAR = (
+    "What is in the LUKS volume of {} is in clear inside of the encrypted image, so that it can be compressed, and so is the"
+    " volume's key: a restore encrypts it as it was, and the old passphrases open it."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         raise RefusedError(
             f"{store.folder} is on {disk_words(disk)}, the disk that is to be backed up.", "Choose a folder on another disk."
         )
+    _refuse_decrypt(survey, request)
     kind, parent = choose_parent(survey, store.images, request, store.folder)
     split = _split(store, request)
     if request.salvage and parent is not None and parent.bad_bytes and not request.kind:
@@ -92,6 +97,7 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
             begun=begun.stored if goes_on and begun else 0,
             anew=request.anew,
             salvage=salvage_folder(store.folder, disk) if request.salvage else "",
+            decrypt=request.decrypt,
         )
     ]
     sentences = [
@@ -99,6 +105,7 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         f"Write the {'encrypted ' if request.encrypt else ''}{kind} image {name} into {store.folder}"
         f" ({human_size(store.free_bytes)} free).",
     ]
+    sentences += [_CLEAR.format(f"partition {number}" if number else "the disk") for number in request.decrypt]
     if begun is not None and goes_on:
         sentences.append(
             f"Go on with it where it was interrupted. {human_size(begun.stored)} are written; they are compared first."
@@ -136,6 +143,32 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         source=disk,
         estimated_bytes=used * (2 if request.verify else 1),
     )
+
+
+def _refuse_decrypt(survey: DiskSurvey, request: BackupRequest) -> None:
+    """Raise UsageError or RefusedError where what is encrypted on the disk must not, or cannot, be in clear in the image."""
+    if not request.decrypt:
+        return
+    if not request.encrypt:
+        raise UsageError(
+            "--decrypt keeps in clear what is encrypted on the disk, and the key that encrypts it: only an image that is"
+            " encrypted itself may hold that.",
+            "Add --encrypt.",
+        )
+    if request.salvage:
+        raise UsageError("--decrypt and --salvage do not go together.", "Leave one of them out.")
+    for number in request.decrypt:
+        name = f"Partition {number}" if number else "The disk"
+        if number not in request.unlock:
+            raise UsageError(f"{name} has to be unlocked to be decrypted.", f"Add --unlock {number}.")
+        volume = next((volume for volume in survey.volumes if volume.partition == number), None)
+        if volume is None or volume.identity.type != "crypto_LUKS":
+            raise RefusedError(
+                f"{name} is no LUKS volume: what is encrypted further inside stays encrypted in the image.",
+                f"Leave --decrypt {number} out.",
+            )
+        if volume.whole_because:
+            raise RefusedError(f"{name} was not opened. {volume.whole_because}", f"Leave --decrypt {number} out.")
 
 
 def _begun(store: StoreFacts, kind: str, parent: ImageSummary | None, request: BackupRequest) -> BegunImage | None:
@@ -216,6 +249,8 @@ def _command(source: str, folder: str, request: BackupRequest) -> tuple[str, ...
         command += ["--level", str(request.level)]
     for partition in request.unlock:
         command += ["--unlock", str(partition)]
+    for partition in request.decrypt:
+        command += ["--decrypt", str(partition)]
     if request.comment:
         command += ["--comment", request.comment]
     if not request.verify:

@@ -25,6 +25,7 @@ class BackupRequest:
     salvage: bool = False  # go on over what cannot be read, and try hard for it; of a disk that has an incomplete image only that
     split: int = 0  # bytes of the parts that the image is cut into; 0: cut it only where the file system needs it
     unlock: tuple[int, ...] = ()  # partitions whose LUKS volumes were opened, so that only what is used in them is kept
+    decrypt: tuple[int, ...] = ()  # of those, the ones that are in clear inside of the encrypted image
 
 
 @dataclass(frozen=True, slots=True)

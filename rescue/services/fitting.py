@@ -92,7 +92,7 @@ def _minimums(blocks: Blocks, volumes: Sequence[Volume], folder: Path) -> dict[i
 
 def image_containers(chain: Chain, keys: Mapping[str, bytes], folder: Path = MEMORY, *, smaller: bool) -> dict[int, Bears]:
     """What LUKS and LVM in an image bear, by partition. ``keys`` open LUKS; ``smaller``: also how small. Raises RescueError."""
-    return _containers(ImageView(chain), chain.manifest.volumes, (), keys, folder, smaller=smaller)
+    return _containers(ImageView(chain), chain.manifest.volumes, (), chain.volume_keys(keys), folder, smaller=smaller)
 
 
 def disk_containers(disk: DiskSurvey, keys: Mapping[str, bytes], folder: Path = MEMORY, *, smaller: bool) -> dict[int, Bears]:

@@ -40,7 +40,7 @@ def _run(tree: FileTree, monkeypatch: pytest.MonkeyPatch, folder: Path, *paths: 
         yield tree
 
     monkeypatch.setattr(extracting, "volume_files", files)
-    monkeypatch.setattr(extracting, "_source", lambda *_: nullcontext())
+    monkeypatch.setattr(extracting, "_source", lambda *_: nullcontext((None, {})))
     step = ExtractFiles("Copy the files", Volume(1, 0, 1 << 20, Identity("ext4"), 0), paths, str(folder / "out"), image="x")
     plan = Plan("extract", (step,), ())
     # As it travels to the job's process.
