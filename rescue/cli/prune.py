@@ -71,7 +71,7 @@ def confirm_removal(plan: Plan, stdin: TextIO, stderr: TextIO) -> None:
         return
     if not stdin.isatty():
         raise RefusedError(
-            f"{count} images would be removed, and nobody is here to confirm it.",
+            f"{count} {'image' if count == 1 else 'images'} would be removed, and nobody is here to confirm it.",
             "Add --yes to allow it without asking. Nothing was removed.",
         )
     stderr.write(f"\nTo remove them, type how many they are, {count}: ")

@@ -35,26 +35,28 @@ _BORDER: Final = 1 * MIB
 
 
 def writes_of(before: Layout, after: Layout, first_sector: bytes) -> list[tuple[int, bytes]]:
-    """What makes ``after`` of ``before``, in order of writing: ``(offset, data)``, the first sector last.
+    """What makes ``after`` of ``before``, in order of writing: ``(offset, data)``. Raises RefusedError.
 
-    What only the old table used is zeroed, so that nobody takes it for one. Raises RefusedError.
+    The first sector says which kind of table counts: before it is written the old one does, afterwards the new one. What only
+    the old table used is zeroed after that, so that nobody takes it for one.
     """
     writes = table_writes(after, first_sector if after.label == before.label else b"")
     kept = ExtentMap(sorted((offset, offset + len(data)) for offset, data in writes))
     kept = kept.union(ExtentMap(sorted((p.start, p.end) for p in after.data_partitions)))
     stale = [(e.start, bytes(e.length)) for e in ExtentMap(before.table).difference(kept)]
-    return [*writes[:-1], *stale, *writes[-1:]]
+    return [*writes, *stale]
 
 
 def set_table(path: str, before: Layout, after: Layout) -> None:
     """Write the table and read it back. Raises RefusedError (in use), TargetWriteError, DamagedError."""
     with FileSink(path, direct=True) as sink, FileSource(path, direct=True) as source:
         writes = writes_of(before, after, source.pread(after.sector_size, 0))
-        for offset, data in writes[:-1]:
+        for offset, data in writes:
+            if offset == 0:
+                sink.flush()
             sink.pwrite(data, offset)
-        sink.flush()
-        for offset, data in writes[-1:]:
-            sink.pwrite(data, offset)
+            if offset == 0:
+                sink.flush()
         sink.flush()
         source.drop_cache()
         found = read_layout(source, after.sector_size)
