@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from rescue.engine.checkers import CHECKED
 from rescue.engine.containers import stacks
 from rescue.engine.overlay import SourceBlocks
+from rescue.errors import FormatError, SourceReadError
+from rescue.filesystems.btrfs_devices import device_count
 from rescue.images.nbd.session import Blocks
 from rescue.images.view import ImageView
 from rescue.model.extents import ExtentMap
 from rescue.model.source import SliceSource, Source
 from rescue.model.volume import Identity, Nested, Volume
+from rescue.volumes.elsewhere import MISSING
 from rescue.volumes.stack import Stacked
+
+_SPREAD: Final = "What is on several disks or devices in it was not checked: that takes all of them."
 
 Way: TypeAlias = tuple[str, ...]  # from a partition down: the names of the volumes in each other
 
@@ -78,26 +83,41 @@ class ToProve:
 def file_systems(
     view: ImageView, volumes: Sequence[Volume], keys: Mapping[str, bytes]
 ) -> tuple[list[ToProve], list[tuple[str, str]]]:
-    """All that can be checked, in order of the disk; and what is locked: names of partitions, and why. Raises ProgramError."""
+    """All that can be checked, in order of the disk; and what cannot: names of partitions, and why. Raises ProgramError."""
     found: list[ToProve] = []
     locked: list[tuple[str, str]] = []
     opened = stacks(view, volumes, keys)
     for volume in volumes:
+        name = f"Partition {volume.partition}" if volume.partition else "The disk"
         if volume.identity.type in CHECKED:
+            if _is_spread(volume.identity, SliceSource(view, volume.start, volume.end)):
+                locked.append((name, _SPREAD))
+                continue
             place = Opened(view, volume.start, volume.end)
             found.append(ToProve(volume, (), volume.identity, volume.whole_because, volume.used_bytes, place))
         elif stack := opened.get(volume.partition):
             found += _inside(volume, stack, keys)
+            if any(inner.whole_because.endswith(MISSING) or _is_spread(inner.identity, inner.source) for inner in stack.walk()):
+                locked.append((name, _SPREAD))
             if any(inner.is_locked for inner in stack.walk()):
-                name = f"Partition {volume.partition}" if volume.partition else "The disk"
                 locked.append((name, "What is encrypted in it was not checked: its passphrase was not given."))
     return found, locked
+
+
+def _is_spread(identity: Identity, source: Source) -> bool:
+    """Whether it is a part of a file system on several devices, which no tool opens alone."""
+    if identity.type != "btrfs":
+        return False
+    try:
+        return device_count(source) > 1
+    except (FormatError, SourceReadError):
+        return False  # the check will say so
 
 
 def _inside(volume: Volume, stack: Stacked, keys: Mapping[str, bytes]) -> Iterator[ToProve]:
     told = dict(_told(volume.inside, ()))
     for way, inner in _ways(stack):
-        if inner.identity.type not in CHECKED or not way:
+        if inner.identity.type not in CHECKED or not way or _is_spread(inner.identity, inner.source):
             continue
         nested = told.get(way)
         place = Opened(SourceBlocks(inner.source), 0, inner.source.size)

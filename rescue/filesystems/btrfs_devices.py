@@ -183,6 +183,11 @@ def file_system_of(volume: Source) -> bytes:
     return read_superblock(volume).fsid
 
 
+def device_count(volume: Source) -> int:
+    """On how many devices the file system is. Raises FormatError, SourceReadError."""
+    return read_superblock(volume).num_devices
+
+
 def used_maps(volumes: Sequence[Source]) -> list[UsedMap]:
     """The used map of each device of one file system, when these are all.
 

@@ -43,31 +43,37 @@ def find_bitlk_key(source: Source, header: BitlkHeader, secret: bytes) -> bytes 
             "This BitLocker volume opens by the TPM or a smart card alone.",
             "Add a recovery key in Windows: manage-bde -protectors -add C: -RecoveryPassword",
         )
+    text = None if secret.isascii() else _text(secret)
+    # cryptsetup (2.6) takes letters beyond ASCII for others than Windows does, and fails.
+    key = _by_password(header, text) if text else _by_cryptsetup(source, header, secret)
+    if key is not None and len(key) != key_size(header):
+        raise FormatError(f"BitLocker metadata: its key has {len(key)} bytes.")
+    return key
+
+
+def _text(secret: bytes) -> str | None:
+    try:
+        return secret.decode()
+    except UnicodeDecodeError:
+        return None  # what a .BEK file holds
+
+
+def _by_cryptsetup(source: Source, header: BitlkHeader, secret: bytes) -> bytes | None:
     copy = os.memfd_create("bitlk-header")
     try:
         os.ftruncate(copy, source.size)
         os.pwrite(copy, source.pread(min(_BOOT, source.size), 0), 0)
         for area in header.areas:
             os.pwrite(copy, source.pread(METADATA_SIZE, area), area)
-        key = dump_volume_key("bitlkDump", copy, secret)
+        return dump_volume_key("bitlkDump", copy, secret)
     finally:
         os.close(copy)
-    if key is None and not secret.isascii():
-        # Up to version 2.7 or later cryptsetup takes letters beyond ASCII for others than Windows does.
-        key = _by_password(header, secret)
-    if key is not None and len(key) != key_size(header):
-        raise FormatError(f"BitLocker metadata: its key has {len(key)} bytes.")
-    return key
 
 
-def _by_password(header: BitlkHeader, secret: bytes) -> bytes | None:
-    """The key by a password in UTF-8; None when it does not open, or is no text."""
-    try:
-        text = secret.decode().encode("utf-16-le")
-    except UnicodeDecodeError:
-        return None
+def _by_password(header: BitlkHeader, password: str) -> bytes | None:
+    """The key by a password; None when it does not open."""
     volume_key = _volume_key(header)
-    first = hashlib.sha256(hashlib.sha256(text).digest()).digest()
+    first = hashlib.sha256(hashlib.sha256(password.encode("utf-16-le")).digest()).digest()
     for protection, inner in _master_keys(header):
         keys = {entry.value: entry.data for entry in inner}
         if protection == _PASSWORD and volume_key is not None and _STRETCHED in keys and _ENCRYPTED in keys:

@@ -199,9 +199,10 @@ class _Opening:
 
     def _bitlk(self, volume: Stacked) -> list[Stacked]:
         header = volume.bitlk = read_bitlk_header(volume.source)
-        key = self._keys.get(header.uuid) or clear_key(header)
-        if key is None or not key_fits(volume.source, header, key):
-            volume.keep_locked(key)
+        given = self._keys.get(header.uuid)
+        key = next((key for key in (given, clear_key(header)) if key and key_fits(volume.source, header, key)), None)
+        if key is None:
+            volume.keep_locked(given)
             return []
         volume.used = own_bytes(header, volume.source.size)
         return [self._inner(volume, "", BitlkContent(volume.source, header, key))]

@@ -33,6 +33,7 @@ class Made:
     password: str = ""
     recovery: bool = False
     identifier: uuid.UUID = NORMAL
+    volume: uuid.UUID = VOLUME
     states: tuple[int, int] = (4, 4)
     signature: bytes = b"-FVE-FS-"
     boot: bytes = b"\xeb\x58\x90"
@@ -111,7 +112,7 @@ def _block(made: Made, size: int, areas: tuple[int, int, int], header: int) -> b
     head += (made.size or size).to_bytes(8, "little") + bytes(4) + (HEADER // made.sector).to_bytes(4, "little")
     head += b"".join(area.to_bytes(8, "little") for area in areas) + header.to_bytes(8, "little")
     meta = length.to_bytes(4, "little") + (1).to_bytes(4, "little") + (48).to_bytes(4, "little") + length.to_bytes(4, "little")
-    meta += VOLUME.bytes_le + (9).to_bytes(4, "little") + made.method.to_bytes(2, "little") + bytes(2)
+    meta += made.volume.bytes_le + (9).to_bytes(4, "little") + made.method.to_bytes(2, "little") + bytes(2)
     meta += (133_000_000_000_000_000).to_bytes(8, "little")
     block = bytearray((head + meta + entries).ljust(total, b"\0"))
     if made.changed:
@@ -162,3 +163,20 @@ def bitlocked(content: bytes | bytearray, areas: tuple[int, int, int], header: i
     boot[510:512] = b"\x55\xaa"
     volume[:HEADER] = boot
     return volume
+
+
+def decrypted(volume: bytes, areas: tuple[int, int, int], header: int, made: Made) -> bytearray:
+    """The content of a volume that was made so, by the same specification the other way round."""
+    key, content = volume_key(made.method), bytearray(len(volume))
+    for place in range(0, len(volume), made.sector):
+        stored = header + place if place < HEADER else place
+        number = (stored // made.sector).to_bytes(16, "little")
+        if made.method in (XTS128, XTS256):
+            context = Cipher(algorithms.AES(key), modes.XTS(number)).decryptor()
+        else:
+            vector = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(stored.to_bytes(16, "little"))
+            context = Cipher(algorithms.AES(key), modes.CBC(vector)).decryptor()
+        content[place : place + made.sector] = context.update(volume[stored : stored + made.sector])
+    for start, length in (*((area, AREA) for area in areas), (header, HEADER)):
+        content[start : start + length] = bytes(length)
+    return content
