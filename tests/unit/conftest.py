@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import os
 import socket
 import subprocess
@@ -10,6 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+
+def pytest_configure() -> None:
+    """Look for cyclic rubbish seldom: thousands of modules, tests and screens are made here, and nearly all of them stay."""
+    gc.set_threshold(100_000, 20, 50)
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import random
 import struct
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from rescue.devices.table import read_layout
@@ -50,18 +51,30 @@ class SmallDisk:
 def text_like(generator: random.Random, length: int) -> bytes:
     """Bytes that compress, but not to nothing."""
     words = [generator.randbytes(generator.randint(2, 9)) for _ in range(300)]
-    out = bytearray()
-    while len(out) < length:
-        out += generator.choice(words)
-    return bytes(out[:length])
+    found: list[bytes] = []
+    left = length
+    bits = generator.getrandbits
+    while left > 0:
+        # As Random.choice does, without its calls: megabytes are made of this.
+        number = bits(9)
+        if number < 300:
+            word = words[number]
+            found.append(word)
+            left -= len(word)
+    return b"".join(found)[:length]
 
 
-def small_disk(seed: int = 1, size: int = 24 * MIB) -> SmallDisk:
-    """Two partitions (one at an odd sector, one aligned) with text, noise, zeros and free space full of old noise."""
+@lru_cache(maxsize=8)
+def small_disk(seed: int = 1, size: int = 24 * MIB, unit: int = MIB) -> SmallDisk:
+    """Two partitions (one at an odd sector, one aligned) with text, noise, zeros and free space full of old noise.
+
+    The first has 5 ``unit`` bytes; the other all but one of those at the end.
+    """
     generator = random.Random(seed)
     content = bytearray(generator.randbytes(size))
-    first = (63 * 512, 5 * MIB + 512)
-    second = (6 * MIB, size - MIB)
+    first = (63 * 512, 5 * unit + 512)
+    second = (6 * unit, size - unit)
+    lengths = [max(length * unit // MIB // 512 * 512, 4 * KIB) for length in (4 * KIB, 64 * KIB, 700 * KIB, 3 * MIB)]
     content[512 : first[0]] = bytes(first[0] - 512)
     content[first[1] : second[0]] = bytes(second[0] - first[1])
     volumes = []
@@ -69,7 +82,7 @@ def small_disk(seed: int = 1, size: int = 24 * MIB) -> SmallDisk:
         extents = []
         position = start
         while position < end:
-            length = min(generator.choice((4 * KIB, 64 * KIB, 700 * KIB, 3 * MIB)), end - position)
+            length = min(generator.choice(lengths), end - position)
             match generator.randrange(4):
                 case 0:
                     content[position : position + length] = text_like(generator, length)

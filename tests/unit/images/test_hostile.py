@@ -21,10 +21,10 @@ from rescue.images.format import TAG_MANIFEST, Row, SeekEntry, Trailer, pack_see
 from rescue.images.reader import ImageReader
 from rescue.images.segment import pack_row, pack_segment
 from rescue.model.progress import CancelToken
-from rescue.units import MIB
+from rescue.units import KIB, MIB
 from tests.unit.images.disks import small_disk, write_image
 
-_DISK = small_disk(3, 9 * MIB)
+_DISK = small_disk(3, 2 * MIB, 128 * KIB)
 _HUGE = (0, 1, 2**31 - 1, 2**32 - 1, 2**62, 2**63 - 1)
 Json = dict[str, Any]
 
@@ -166,7 +166,7 @@ def test_random_damage_is_refused_or_harmless(good: Path, tmp_path: Path, data: 
     path = tmp_path / "damaged"
     path.write_bytes(content)
     target = tmp_path / "target"
-    target.write_bytes(bytes(9 * MIB))
+    target.write_bytes(bytes(len(_DISK.content)))
     try:
         with Deployment(str(path), str(target)) as deployment:
             deployment.wipe()

@@ -18,11 +18,12 @@ from rescue.errors import DamagedError, FormatError, RefusedError, RescueError, 
 from rescue.images.format import SKIPPABLE_HEAD, SKIPPABLE_MAGIC, RowKind
 from rescue.images.reader import ImageReader, open_image
 from rescue.model.progress import CancelToken
-from rescue.units import MIB
+from rescue.units import KIB, MIB
 from tests.unit.images.disks import SmallDisk, small_disk, write_image
 
 DISK = small_disk()
 TINY = small_disk(2, 9 * MIB)
+SPECK = small_disk(2, 1 * MIB, 64 * KIB)  # to be read hundreds of times
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,7 @@ def frames_of(data: bytes) -> list[tuple[str, int, int]]:
 
 def test_flipped_bits_in_every_frame_kind_are_found(tmp_path: Path) -> None:
     path = tmp_path / "tiny.img.zst"
-    write_image(TINY, path)
+    write_image(SPECK, path)
     good = path.read_bytes()
     frames = frames_of(good)
     kinds = {kind for kind, _, _ in frames}

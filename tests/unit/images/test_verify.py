@@ -19,7 +19,7 @@ from rescue.images.frames import uses as all_uses
 from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken
 from rescue.system.blockfile import FileSource
-from rescue.units import MIB
+from rescue.units import KIB, MIB
 from tests.unit.images.disks import small_disk, write_image
 
 
@@ -53,7 +53,9 @@ def test_the_checksum_of_a_frame(image: Path, byte: int) -> None:
         _verify(image)
 
 
-def test_every_byte_of_the_seek_table(image: Path) -> None:
+def test_every_byte_of_the_seek_table(tmp_path: Path) -> None:
+    image = tmp_path / "speck.img.zst"
+    write_image(small_disk(5, 1 * MIB, 64 * KIB), image)
     content = image.read_bytes()
     with Chain(image) as chain:
         start = chain.image.seek_table_offset

@@ -27,8 +27,8 @@ from rescue.jobs.destination import StoreDestination
 from rescue.model.progress import CancelToken
 from rescue.services.library import list_images
 from rescue.stores.folder import FolderStore
-from rescue.units import MIB
-from tests.unit.images.disks import SmallDisk
+from rescue.units import KIB, MIB
+from tests.unit.images.disks import SmallDisk, small_disk
 from tests.unit.jobs.attempts import CHEAP, DISK, Attempt, allocated_byte, altered, content_of, small_segments
 
 __all__ = ["small_segments"]
@@ -47,8 +47,8 @@ def verify(path: Path, secrets: Secrets = SECRETS) -> None:
     verify_image(str(path), secrets, token=CancelToken(), progress=lambda done, total: None, notify=lambda message: None)
 
 
-def restore(path: Path, target: Path, secrets: Secrets = SECRETS) -> bytes:
-    target.write_bytes(bytes(len(DISK.content)))
+def restore(path: Path, target: Path, secrets: Secrets = SECRETS, disk: SmallDisk = DISK) -> bytes:
+    target.write_bytes(bytes(len(disk.content)))
     with Deployment(str(path), str(target), secrets) as deployment:
         deployment.wipe()
         deployment.write_data(CancelToken(), lambda done, total: None)
@@ -57,18 +57,18 @@ def restore(path: Path, target: Path, secrets: Secrets = SECRETS) -> bytes:
     return target.read_bytes()
 
 
-def refused(path: Path, data: bytes, *, harmless: bool = False) -> None:
+def refused(path: Path, data: bytes, *, harmless: bool = False, disk: SmallDisk = DISK) -> None:
     """Refused by everything that reads it, as damaged. ``harmless``: what a restore does not need may pass it unnoticed."""
     path.write_bytes(data)
     with pytest.raises(DamagedError) as told:
         verify(path)
     assert told.value.exit_code == 4
     try:
-        found = restore(path, path.with_name("target"))
+        found = restore(path, path.with_name("target"), disk=disk)
     except DamagedError:
         return
     assert harmless
-    assert found == DISK.kept
+    assert found == disk.kept
 
 
 def frames(path: Path) -> list[Row]:
@@ -118,8 +118,10 @@ def test_nothing_shows_of_content_labels_and_names(tmp_path: Path) -> None:
     assert zstandard.FRAME_HEADER not in data[: FIRST_SLOT_OFFSET + SLOTS * SLOT_SIZE]
 
 
-def test_flipped_bits(image: Path, tmp_path: Path) -> None:
+def test_flipped_bits(tmp_path: Path) -> None:
     """Everywhere: in frames, segments, the manifest, the trailer and the seek table, which a restore does not need."""
+    speck = small_disk(2, MIB, 64 * KIB)  # it is read more than a hundred times
+    image = sealed(tmp_path, speck)
     data = image.read_bytes()
     keys_end = FIRST_SLOT_OFFSET + SLOTS * SLOT_SIZE
     chance = random.Random(2)
@@ -133,7 +135,7 @@ def test_flipped_bits(image: Path, tmp_path: Path) -> None:
     for at in places:
         flipped = bytearray(data)
         flipped[at] ^= 1 << chance.randrange(8)
-        refused(path, bytes(flipped), harmless=at > table)
+        refused(path, bytes(flipped), harmless=at > table, disk=speck)
 
 
 def test_flipped_bits_before_the_data(image: Path, tmp_path: Path) -> None:
