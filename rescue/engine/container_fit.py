@@ -32,8 +32,7 @@ def bears(volume: Stacked, *, smaller: bool, anew: frozenset[str] = ANEW, folder
         return _file_system(volume, smaller, anew, folder, way)
     try:
         if kind == LUKS and volume.inside:
-            # Programs fill what is made anew on the target itself, where they would need the volume in clear.
-            return _luks(volume, way, bears(volume.inside[0], smaller=smaller, anew=frozenset(), folder=folder, way=(*way, "")))
+            return _luks(volume, way, bears(volume.inside[0], smaller=smaller, anew=anew, folder=folder, way=(*way, "")))
         if kind == LVM:
             return _lvm(volume, smaller, anew, folder, way)
         why = volume.whole_because or "What it holds is not laid out anew by this program."

@@ -14,6 +14,7 @@ from pathlib import Path
 from rescue.engine.container_fit import ANEW
 from rescue.engine.grown import grown
 from rescue.engine.overlay import MEMORY, SourceBlocks
+from rescue.engine.refilled import refilled
 from rescue.engine.resizing import Check, nothing
 from rescue.engine.shrink import shrunk
 from rescue.errors import CredentialError, RefusedError, UnsupportedError, UsageError
@@ -65,20 +66,20 @@ class Rebuilder:
     check: Check = nothing
     tell: Callable[[str], None] = lambda _text: None
 
-    def rebuilt(self, volume: Stacked, way: Way = ()) -> Rebuilt:
-        """A volume with all that is in it.
+    def rebuilt(self, volume: Stacked, way: Way = (), *, sealed: bool = False) -> Rebuilt:
+        """A volume with all that is in it; ``sealed``: it will be encrypted, so that programs cannot fill it on the target.
 
         Raises UsageError, UnsupportedError, FormatError, CredentialError (no key), DamagedError, RefusedError, ProgramError:
         always before anything is written.
         """
         size = self.sizes.get(way, volume.source.size)
         if not volume.inside:
-            return self._file_system(volume, way, size)
+            return self._file_system(volume, way, size, sealed)
         try:
             if volume.identity.type == LUKS:
                 return self._luks(volume, way, size)
             if volume.identity.type == LVM:
-                return self._lvm(volume, way, size)
+                return self._lvm(volume, way, size, sealed)
             raise UnsupportedError(f"{volume.identity.type} cannot be laid out anew.")
         except UnsupportedError:
             if size != volume.source.size:
@@ -93,8 +94,8 @@ class Rebuilder:
             raise CredentialError("The encrypted volume was not unlocked.", "Give its passphrase with --unlock.")
         inner = volume.inside[0]
         room = align_down(size - header.start, header.sector_size)
-        content = self.rebuilt(inner, (*way, inner.name))
-        if content.source.size > room or content.fillings:
+        content = self.rebuilt(inner, (*way, inner.name), sealed=True)
+        if content.source.size > room:
             raise UsageError(f"What is encrypted has {content.source.size} bytes, and there are {room}.")
         clear = Composed(room, [(0, content.source)])
         head = SliceSource(volume.source, 0, header.start)
@@ -102,7 +103,7 @@ class Rebuilder:
         used = content.used.align(header.sector_size, room).shift(header.start)
         return Rebuilt(source, joined([ExtentMap([(0, header.start)]), used]))
 
-    def _lvm(self, volume: Stacked, way: Way, size: int) -> Rebuilt:
+    def _lvm(self, volume: Stacked, way: Way, size: int, sealed: bool) -> Rebuilt:
         own = own_group(volume.source)
         by_name = {name: inner for inner in volume.inside for name in own.order if inner.name == f"{own.group.name}/{name}"}
         if set(by_name) != set(own.order):
@@ -114,27 +115,31 @@ class Rebuilder:
         maps = [ExtentMap([(0, len(head))])]
         fillings: tuple[Filling, ...] = ()
         for name in own.order:
-            inner = self.rebuilt(by_name[name], ways[name])
+            inner = self.rebuilt(by_name[name], ways[name], sealed=sealed)
             used, filled = inner.placed(starts[name])
             parts.append((starts[name], inner.source))
             maps.append(used)
             fillings += filled
         return Rebuilt(Composed(size, parts), joined(maps), fillings)
 
-    def _file_system(self, volume: Stacked, way: Way, size: int) -> Rebuilt:
+    def _file_system(self, volume: Stacked, way: Way, size: int, sealed: bool) -> Rebuilt:
         old, identity = volume.source.size, volume.identity
         if size == old:
             return Rebuilt(volume.source, volume.used)
         named = shown(", ".join(name for name in way if name)) or identity.type
         if volume.is_locked:
             raise CredentialError("The encrypted volume was not unlocked.", "Give its passphrase with --unlock.")
-        if size < old and identity.type in ANEW:
+        if size < old and identity.type in ANEW and not sealed:
             # It is filled when the target was wiped; nothing of it is copied.
             return Rebuilt(Composed(size, []), ExtentMap(), (Filling(volume, 0, size),))
-        changed = self.opened.enter_context(
-            shrunk(SourceBlocks(volume.source), 0, old, identity, size, folder=self.folder, check=self.check)
-            if size < old
-            else grown(volume.source, identity, size, folder=self.folder, check=self.check)
-        )
+        if size > old:
+            way_there = grown(volume.source, identity, size, folder=self.folder, check=self.check)
+        elif identity.type in ANEW:
+            way_there = refilled(volume.source, identity, size, folder=self.folder, check=self.check)
+        else:
+            way_there = shrunk(
+                SourceBlocks(volume.source), 0, old, identity, size, folder=self.folder, check=self.check
+            )  # fmt: skip
+        changed = self.opened.enter_context(way_there)
         self.tell(f"{named}: {changed.said}")
         return Rebuilt(changed.source, changed.used)

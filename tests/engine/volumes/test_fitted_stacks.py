@@ -252,3 +252,42 @@ def test_a_file_system_on_luks(size: int, tmp_path: Path) -> None:
     require_ext4(clear, made.content, out)
     # cryptsetup leaves the file as long as it was, with the room of the header behind the content.
     assert _ext4_size(clear) == clear.stat().st_size - 16 * MIB
+
+
+def test_xfs_on_luks_onto_a_smaller_disk(tmp_path: Path) -> None:
+    """It is made anew on the way: nothing of it is on the target in clear, and the passphrase opens it."""
+    rescue = Rescue(tmp_path / "jobs")
+    clear = sparse(tmp_path / "data.xfs", 440 * MIB)
+    run(["mkfs.xfs", "-q", "-s", "size=4096", "-L", "data", str(clear)])
+    with loop_device(str(clear), offset=0, size=440 * MIB, writable=True) as node, mounted(node, tmp_path / "at"):
+        hashes = tree(tmp_path / "at" / "tree", 6, 20)
+    disk = tmp_path / "disk.raw"
+    gpt_disk(disk, encrypted(tmp_path, clear, "luks", "--sector-size", "4096"))
+    (tmp_path / "passphrase").write_bytes(PASSPHRASE)
+    unlock = ["--unlock", f"1={tmp_path / 'passphrase'}"]
+    target = noise(tmp_path / "target.raw", 400 * MIB)
+    plan = " ".join(rescue.ok("clone", disk, target, *unlock, "--dry-run").out.split())
+    assert "In it xfs becomes smaller: " in plan
+    assert "It is made anew, with the same UUID, and filled by its files." in plan
+    rescue.ok("clone", disk, target, *unlock, "--yes")
+    assert b"a sentence that nobody may find" not in target.read_bytes()
+    after = tmp_path / "after"
+    after.mkdir()
+    found = decrypted(part_of(target, _places(target, rescue)[1], after / "luks"), after / "clear", after)
+    size = found.stat().st_size - 16 * MIB
+    with loop_device(str(found), offset=0, size=size) as node:
+        run(["xfs_repair", "-n", node])
+        with mounted(node, after / "at", "-o", "ro,norecovery"):
+            assert {p.name: digest(p) for p in (after / "at" / "tree").iterdir()} == hashes
+    # In a folder without room it is refused before anything is written.
+    small = tmp_path / "small"
+    small.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(small)])
+    try:
+        before = digest(target)
+        refused = rescue("clone", disk, target, *unlock, "--overlay", small, "--no-delta", "--yes")
+        assert refused.code == 3
+        assert "Name a folder on a disk with more free space." in refused.err
+        assert digest(target) == before
+    finally:
+        run(["umount", str(small)])
