@@ -1,4 +1,4 @@
-"""What is in partitions that hold other volumes (LUKS, LVM, RAID), and what of it has to be unlocked. Pure."""
+"""What is in partitions that hold other volumes (LUKS, BitLocker, LVM, RAID), and what of it has to be unlocked. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from rescue.model.volume import Identity, Nested, Volume
 
-_CRYPTO: Final = frozenset({"crypto_LUKS"})  # what a passphrase or key file can open here
+_CRYPTO: Final = frozenset({"crypto_LUKS", "BitLocker"})  # what a passphrase or key file can open here
 
 
 @dataclass(frozen=True, slots=True)

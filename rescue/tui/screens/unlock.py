@@ -31,7 +31,7 @@ _GO_ON: Final = "go-on"
 def volume_title(volume: Volume) -> str:
     """``Partition 2, LUKS “cryptroot”``."""
     label = f" “{plain(volume.identity.label)}”" if volume.identity.label else ""
-    kind = "LUKS" if volume.identity.type == "crypto_LUKS" else "LVM" if volume.identity.type == "LVM2_member" else "encrypted"
+    kind = {"crypto_LUKS": "LUKS", "BitLocker": "BitLocker", "LVM2_member": "LVM"}.get(volume.identity.type, "encrypted")
     return f"{f'Partition {volume.partition}' if volume.partition else 'The whole disk'}, {kind}{label}"
 
 
