@@ -164,7 +164,7 @@ class UnlockVolumeDialog(_Opening):
 
     TITLE_WORDS = "Encrypted partition"
     WAYS = _WAYS[:2]
-    INTRODUCTION = "\nIts own passphrase, that of the computer. It is not written anywhere.\n"
+    INTRODUCTION = "\nIts own passphrase, that of its computer. It is kept nowhere.\n"
 
     def __init__(self, what: str, machine: Machine, source: ImageSummary | DiskSurvey, partition: int) -> None:
         super().__init__(what)

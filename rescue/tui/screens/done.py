@@ -56,6 +56,8 @@ def fact_lines(facts: Mapping[str, str | int | float | bool | list[str]], mark: 
     for name, value in facts.items():
         if name in _SAID_ELSEWHERE or value in (0, "", []):
             continue
+        if name == "bad_bytes" and value == facts.get("missing_bytes"):
+            continue  # the same
         lost = name in _LOSSES
         lines.append(Line(fact_words(name, value), WARN if lost else PLAIN, "  ⚠ " if lost else f"  {mark} "))
         if isinstance(value, list):
@@ -163,8 +165,10 @@ class DoneScreen(RescueScreen):
         name = JOB_NAMES[self.follower.job.plan.kind][0]
         finished = self.follower.finished
         state = finished.state if finished else ""
-        if finished and finished.facts.get("missing_bytes") and finished.exit_code == 4:
-            return f"{name}: " + ("Damaged" if self.follower.job.plan.kind == "verify" else "Not complete")
+        if finished and finished.exit_code == 4 and self.follower.job.plan.kind == "verify":
+            return f"{name}: Damaged"
+        if finished and finished.exit_code == 4 and finished.facts.get("missing_bytes"):
+            return f"{name}: Not complete"
         if self.follower.finished and self.follower.job.plan.kind == "extract" and self.follower.finished.facts.get("failures"):
             return f"{name}: Not everything was copied"
         return f"{name}: " + {"succeeded": "Done", "cancelled": "Stopped"}.get(state, "Failed")

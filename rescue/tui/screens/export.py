@@ -31,7 +31,7 @@ _FORMATS: Final = (
     ("vdi", "VDI", "for VirtualBox"),
     ("vhdx", "VHDX", "for Hyper-V, and Windows 8 and later, which open it as a disk"),
     ("vhd", "VHD", "for Azure and old Hyper-V; at most 2040 GiB"),
-    ("raw", "Raw", "the disk byte by byte, for dd and every other program; with holes where nothing is used"),
+    ("raw", "Raw", "the disk byte by byte, for dd and every other program"),
 )
 
 

@@ -157,7 +157,8 @@ class LostScreen(RescueScreen):
             if not self._deep:
                 lines.append(Line("Looking at every sector takes longer and may find what does not begin where most do.", QUIET))
         if hidden:
-            lines.append(Line(f"{hidden} more begin inside of those that are whole: files in them, or remains.", QUIET))
+            more = "1 more begins" if hidden == 1 else f"{hidden} more begin"
+            lines.append(Line(f"{more} inside of those that are whole: files in them, or remains.", QUIET))
         self.query_one("#found", Lines).show(lines)
         self.query_one("#state", Static).update("")
         deep = self.query_one("#deep", PushButton)

@@ -20,8 +20,9 @@ from rescue.tui.widgets.choices import Choice, Choices
 
 def mount_choice(mounted: MountedImage) -> Choice:
     """The image, and the folders where what it holds is."""
-    points = [(f"   {plain(point)}\n", QUIET) for point in mounted.points] or [("   what held it has died\n", QUIET)]
-    return Choice(mounted.folder, Content.assemble(f"● {plain(mounted.image.rsplit('/', 1)[-1])}\n", *points))
+    points = [plain(point) for point in mounted.points] or ["what held it has died"]
+    words = [(f"\n   {point}", QUIET) for point in points]
+    return Choice(mounted.folder, Content.assemble(f"● {plain(mounted.image.rsplit('/', 1)[-1])}", *words))
 
 
 class MountsScreen(RescueScreen):

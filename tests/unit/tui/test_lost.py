@@ -32,7 +32,7 @@ async def test_what_is_whole_is_marked_and_added_with_its_borders(machine: Recor
         await partitions_lost(person, machine)
         text = person.screen()
         assert "● ext4 “photos”" in text
-        assert "1 more begin inside" in " ".join(text.split())
+        assert "1 more begins inside" in " ".join(text.split())
         person.app.screen.query_one("#add").focus()
         await person.press("enter")
         assert person.name == "PartitionsScreen"
