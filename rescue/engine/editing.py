@@ -44,7 +44,12 @@ def writes_of(before: Layout, after: Layout, first_sector: bytes) -> list[tuple[
     kept = ExtentMap(sorted((offset, offset + len(data)) for offset, data in writes))
     kept = kept.union(ExtentMap(sorted((p.start, p.end) for p in after.data_partitions)))
     stale = [(e.start, bytes(e.length)) for e in ExtentMap(before.table).difference(kept)]
-    return [*writes, *stale]
+    late: list[tuple[int, bytes]] = []
+    if (before.label, after.label) == ("dos", "gpt"):
+        # Logical partitions may be linked where the primary GPT comes. Until it is there, the backup GPT at the end counts.
+        old = ExtentMap(before.table)
+        late = [(offset, data) for offset, data in writes if offset and any(old.overlapping(offset, offset + len(data)))]
+    return [*(write for write in writes if write not in late), *late, *stale]
 
 
 def set_table(path: str, before: Layout, after: Layout) -> None:

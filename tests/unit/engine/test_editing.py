@@ -21,7 +21,7 @@ def _parts(layout: Layout) -> list[tuple[str, int, int, str]]:
     return sorted((layout.label, p.start, p.end, p.type) for p in layout.data_partitions)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.one_of(gpt_layouts(), dos_layouts()))
 def test_a_conversion_that_is_cut_off_leaves_one_of_both_tables(drawn: Layout) -> None:
     new = counting()
