@@ -40,6 +40,7 @@ def grown(
     with volume_overlay(blocks, 0, new_size, folder=folder) as overlay:
         try:
             grow_node(overlay.path, identity, new_size, check)
+            overlay.settle()
         except RescueError as error:
             raised = overlay.explain(error)
             if raised is error:

@@ -57,6 +57,20 @@ class Overlay:
     folder: Path
     _export: Export
 
+    def settle(self) -> None:
+        """Write out what the kernel has in memory of it, before it is kept open for long. Raises RescueError.
+
+        This process serves what is below. Killed with something to be written, it would be kept from ending until that is
+        written, which needs itself; and with it whoever calls sync(2).
+        """
+        fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            raise self.explain(RescueError(f"What was changed on the way could not be kept: {error.strerror}.")) from error
+        finally:
+            os.close(fd)
+
     def explain(self, error: RescueError) -> RescueError:
         """The same error, with what was behind it: what is below cannot be read, or the overlay is full."""
         below = self._export.error

@@ -74,6 +74,7 @@ def shrunk(
             _prepare(overlay, identity, new_size, check)
             _shrink(overlay.path, identity, align_down(new_size, _UNIT), check)
             require_swap_or_sound(identity, overlay.path)
+            overlay.settle()
         except RescueError as error:
             raised = overlay.explain(error)
             if raised is error:
