@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+from rescue.engine.grow_container import GROWN, grow_container
 from rescue.engine.resizing import (
     EXT,
     Check,
@@ -36,6 +37,12 @@ def grow(path: str, start: int, end: int, identity: Identity, *, check: Check = 
     """
     if start % 512 or end % 512 or end <= start:
         raise UsageError(f"{start} to {end} are no bytes that a partition can have.")
+    if identity.type in GROWN:
+        with loop_device(path, offset=start, size=end - start, writable=True) as node:
+            said = grow_container(node, identity.type, end - start)
+            _flush(node)
+        _flush(path)
+        return said
     if identity.type not in _GROWERS:
         what = identity.type or "What is on it"
         return f"{what} stays as it is: no program makes it larger in place. The rest of its partition is not used."

@@ -291,3 +291,49 @@ def test_xfs_on_luks_onto_a_smaller_disk(tmp_path: Path) -> None:
         assert digest(target) == before
     finally:
         run(["umount", str(small)])
+
+
+def test_the_editor_makes_containers_larger(locked: Locked, tmp_path: Path) -> None:
+    """LVM has the room as free extents, by its own words; LUKS has it when it is opened; what is in them is as it was."""
+    rescue = Rescue(tmp_path / "jobs")
+    pv = sparse(tmp_path / "pv", 64 * MIB)
+    content = ext4(tmp_path, "root", 40 * MIB, 5)
+    made = group(tmp_path, "vg0", [pv], [("root", "-L", "40M")])
+    made.write("root", content.file)
+    disk = tmp_path / "disk.raw"
+    gpt_disk(disk, pv)
+
+    def lengthen(path: Path, size: int) -> None:
+        os.truncate(path, size)
+        run(["sgdisk", "--move-second-header", str(path)])
+
+    lengthen(disk, 200 * MIB)
+
+    def edit(path: Path, name: str) -> str:
+        return rescue.ok("partition", path, "resize 1 size=max", "--yes", "--save", tmp_path / name, "--json").out
+
+    edit(disk, "one")
+    place = _places(disk, rescue)[1]
+    assert place[1] - place[0] > 190 * MIB
+    copy = part_of(disk, place, tmp_path / "after.pv")
+    found, said = _found_by_lvm(tmp_path / "after", copy, "vg0")
+    assert int(said["device"]) == place[1] - place[0]
+    assert int(said["free"]) > 140 * MIB
+    require_ext4(found.read("root", tmp_path / "after.root"), content, tmp_path)
+    # A group that is spread over two partitions is not touched: not all of it is here.
+    two = [sparse(tmp_path / f"half{number}", 32 * MIB) for number in range(2)]
+    group(tmp_path, "vg2", two, [("both", "-L", "40M")])
+    spread = tmp_path / "spread.raw"
+    places = gpt_disk(spread, two[1], two[0])
+    before = part_of(spread, places[0], tmp_path / "before.pv").read_bytes()
+    lengthen(spread, 200 * MIB)
+    edited = rescue.ok("partition", spread, "delete 2", "resize 1 size=max", "--yes", "--save", tmp_path / "two")
+    assert "spread over 2 places" in edited.err + edited.out
+    assert part_of(spread, places[0], tmp_path / "after.half").read_bytes() == before
+
+    luks = tmp_path / "luks.raw"
+    luks.write_bytes(locked.disk.read_bytes())
+    lengthen(luks, locked.disk.stat().st_size + 64 * MIB)
+    edit(luks, "three")
+    rescue.ok("extract", luks, "1/vault/home:/file-7", tmp_path / "out", *locked.unlock)
+    assert digest(tmp_path / "out" / "file-7") == locked.home.hashes["file-7"]
