@@ -28,6 +28,7 @@ test-vm: .cache/setup .cache/packages-tests iso
 	$(SUDO) env RESCUE_ISO=$(ISO) $(PYTEST) tests/vm -m 'vm and not long'
 
 test-long: .cache/setup .cache/packages-tests .cache/packages-bench iso  ## matrices, kill campaigns; resumable; results in docs/test-report.md
+	env RESCUE_MANY_EXAMPLES=1 $(PYTEST) tests/unit -n 2
 	$(SUDO) env RESCUE_ISO=$(ISO) $(BIN)/python -m tests.long
 
 lint: .cache/setup

@@ -15,6 +15,7 @@ from rescue.devices.table import guess_sector_size, head_end, read_layout, table
 from rescue.errors import FormatError, RefusedError
 from rescue.model.source import BytesSource
 from rescue.units import GIB, MIB, TIB
+from tests.examples import examples
 from tests.unit.devices.recorded import SparseDisk, recorded
 
 LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
@@ -103,7 +104,7 @@ def test_a_random_gpt_is_read_and_moved(made: tuple[SparseDisk, int, list[tuple[
         assert read_layout(moved, sector_size).partitions == layout.partitions
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.sampled_from(["gpt-sfdisk", "gpt-4096", "dos-extended-sfdisk", "dos-4096"]), st.data())
 def test_hostile_bytes_never_escape_as_anything_but_a_layout(name: str, data: st.DataObject) -> None:
     disk, sector_size, _ = recorded(name)

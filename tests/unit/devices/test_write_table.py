@@ -14,10 +14,13 @@ from rescue.errors import RefusedError
 from rescue.model.layout import Layout, Partition
 from rescue.planning.fit import fit
 from rescue.units import GIB, MIB, TIB
+from tests.examples import examples
 from tests.unit.devices.recorded import NAMES, SparseDisk, recorded
 from tests.unit.planning.layouts import dos_layouts, gpt_layouts
 
-SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SETTINGS = settings(
+    max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 TABLED = [name for name in NAMES if not name.startswith("none-")]
 LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 DISK = "11111111-2222-4333-8444-555555555555"

@@ -28,6 +28,7 @@ from rescue.model.source import MemorySink
 from rescue.model.volume import Identity
 from rescue.planning.partition import ALIGN
 from rescue.units import GIB, KIB, MIB
+from tests.examples import examples
 
 PAGE = 4 * KIB
 PLACE = Extent(0, LENGTH)
@@ -184,7 +185,7 @@ def test_a_disk_that_was_written_to_since_is_told_from_the_one_that_was_left() -
 
 
 @given(st.binary(max_size=200), st.integers(0, 3 * PAGE), st.integers(0, 1 << 30))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_a_damaged_journal_is_none_or_the_same(noise: bytes, where: int, seed: int) -> None:
     move = record(BASE, BASE + PAGE, (Extent(0, SIZE),))
     disk = MemorySink(BASE + 170 * PAGE)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rescue.filesystems.beginnings import _MAGICS, HEAD, beginning, places
 from rescue.model.source import BytesSource
 from rescue.units import KIB, MIB
+from tests.examples import examples
 from tests.unit.filesystems.volumes import SparseVolume
 
 _NAMES = {"btrfs.xz": "btrfs"}
@@ -44,7 +45,7 @@ def test_nothing_begins_in_zeros_or_noise() -> None:
         assert beginning(BytesSource(random.Random(seed).randbytes(128 * KIB))) is None
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(
     st.sampled_from([*_MAGICS, (b"\x53\xef", 1024 + 56)]),
     st.binary(max_size=2 * KIB),

@@ -22,6 +22,7 @@ from rescue.filesystems.fields import Fields
 from rescue.model.extents import ExtentMap
 from rescue.model.source import BytesSource
 from rescue.units import MIB
+from tests.examples import examples
 from tests.unit.filesystems.volumes import FLIPS, Flip, SparseVolume, bears, damaged, refused
 
 _CLEAN = SparseVolume.load("btrfs.xz")
@@ -270,13 +271,13 @@ def test_a_wrong_checksum_of_a_tree_block_that_exists_once_is_refused() -> None:
     refused(volume, used_map, "checksum")
 
 
-@settings(deadline=2000, max_examples=300)
+@settings(deadline=2000, max_examples=examples(300))
 @given(st.sampled_from([_CLEAN, _MIXED]), FLIPS)
 def test_flipped_bytes_never_lead_astray(volume: SparseVolume, flips: list[Flip]) -> None:
     bears(_signed(damaged(volume, used_map, flips)), used_map)
 
 
-@settings(deadline=2000, max_examples=100)
+@settings(deadline=2000, max_examples=examples(100))
 @given(st.integers(0, 200), st.integers(0, 255), st.integers(0, 7))
 def test_flipped_bytes_in_keys_never_lead_astray(node: int, mask: int, place: int) -> None:
     """Both copies alike, so that the comparison of copies cannot save us."""

@@ -12,6 +12,7 @@ from rescue.errors import FormatError
 from rescue.filesystems.exfat import used_map
 from rescue.model.extents import ExtentMap
 from rescue.model.source import BytesSource
+from tests.examples import examples
 from tests.unit.filesystems.volumes import FLIPS, Flip, SparseVolume, bears, damaged, refused
 
 _CLEAN = SparseVolume.load("exfat.xz")
@@ -108,7 +109,7 @@ def test_a_wrong_checksum_is_refused() -> None:
     refused(volume, used_map, "checksum")
 
 
-@settings(deadline=2000, max_examples=200)
+@settings(deadline=2000, max_examples=examples(200))
 @given(FLIPS)
 def test_flipped_bytes_never_lead_astray(flips: list[Flip]) -> None:
     bears(damaged(_CLEAN, used_map, flips), used_map)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rescue.filesystems.ext import used_map
 from rescue.model.extents import ExtentMap
 from rescue.model.source import BytesSource
+from tests.examples import examples
 from tests.unit.filesystems.volumes import FLIPS, Flip, SparseVolume, bears, damaged, refused
 
 _PARTCLONE = json.loads((Path(__file__).parents[2] / "data/filesystems/partclone.json").read_text())
@@ -124,13 +125,13 @@ def test_what_is_behind_the_file_system_is_kept() -> None:
     assert used_map(volume).extents == before.union(ExtentMap([(size, size + 5 * 512)]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.sampled_from(_UNSUMMED), FLIPS)
 def test_damage_never_crashes_it(volume: SparseVolume, flips: list[Flip]) -> None:
     bears(damaged(volume, used_map, flips), used_map)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.sampled_from(_UNSUMMED), st.lists(st.tuples(st.integers(0, 255), _FIELD_VALUES), min_size=1, max_size=3))
 def test_absurd_numbers_never_crash_it(volume: SparseVolume, changes: list[tuple[int, int]]) -> None:
     twin = volume.copy()

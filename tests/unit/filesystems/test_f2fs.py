@@ -13,6 +13,7 @@ from rescue.filesystems.f2fs import why_unclean
 from rescue.model.extents import ExtentMap
 from rescue.model.source import Source
 from rescue.model.volume import UsedMap
+from tests.examples import examples
 from tests.unit.filesystems.volumes import FLIPS, Flip, SparseVolume, bears, damaged, refused
 
 _FIRST = 512  # block of the first checkpoint
@@ -80,7 +81,7 @@ def test_no_superblock() -> None:
     refused(SparseVolume(2048), _as_map, "too small")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(FLIPS)
 def test_damage_never_crashes_it(flips: list[Flip]) -> None:
     bears(damaged(_volume((3, 1), (4, 1)), _as_map, flips), _as_map)

@@ -13,6 +13,7 @@ from rescue.errors import FormatError
 from rescue.filesystems.fat import used_map
 from rescue.model.extents import ExtentMap
 from rescue.model.source import BytesSource
+from tests.examples import examples
 from tests.unit.filesystems.volumes import FLIPS, Flip, SparseVolume, bears, damaged, refused
 
 
@@ -196,7 +197,7 @@ def test_a_root_directory_that_is_free_is_refused() -> None:
     refused(_write(_SHAPES[7], {3: 4}), used_map, "cluster free")
 
 
-@settings(deadline=2000, max_examples=200)
+@settings(deadline=2000, max_examples=examples(200))
 @given(st.sampled_from([_write(shape, {2: 3, 9: 9}) for shape in _SHAPES[:9]]), FLIPS)
 def test_flipped_bytes_never_lead_astray(volume: SparseVolume, flips: list[Flip]) -> None:
     bears(damaged(volume, used_map, flips), used_map)

@@ -13,6 +13,7 @@ from rescue.filesystems.ntfs import used_map
 from rescue.filesystems.ntfs_mft import DATA, VOLUME_INFORMATION, Mft, Run, decode_runs
 from rescue.model.extents import ExtentMap
 from rescue.model.source import BytesSource
+from tests.examples import examples
 from tests.unit.filesystems.volumes import FLIPS, Flip, SparseVolume, bears, damaged, refused
 
 _CLEAN = SparseVolume.load("ntfs.xz")
@@ -190,7 +191,7 @@ def test_any_bytes_as_a_run_list_stay_inside(pairs: bytes, clusters: int) -> Non
     assert all(run.length > 0 and (run.lcn == -1 or 0 <= run.lcn <= clusters - run.length) for run in runs)
 
 
-@settings(deadline=2000, max_examples=300)
+@settings(deadline=2000, max_examples=examples(300))
 @given(FLIPS)
 def test_flipped_bytes_never_lead_astray(flips: list[Flip]) -> None:
     bears(damaged(_CLEAN, used_map, flips), used_map)

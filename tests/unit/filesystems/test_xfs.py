@@ -16,6 +16,7 @@ from rescue.filesystems.xfs_log import is_clean
 from rescue.filesystems.xfs_superblock import read_superblock
 from rescue.model.extents import ExtentMap
 from rescue.model.source import BytesSource
+from tests.examples import examples
 from tests.unit.filesystems.volumes import FLIPS, Flip, SparseVolume, bears, damaged, refused
 
 _PARTCLONE = json.loads((Path(__file__).parents[2] / "data/filesystems/partclone.json").read_text())
@@ -187,7 +188,7 @@ def test_an_empty_log_is_clean_and_a_tiny_one_is_not() -> None:
     assert not is_clean(BytesSource(bytes(512)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(FLIPS)
 def test_damage_never_crashes_it(flips: list[Flip]) -> None:
     bears(damaged(_VOLUMES["xfs-4"], used_map, flips), used_map)
@@ -197,7 +198,7 @@ def test_damage_never_crashes_it(flips: list[Flip]) -> None:
 _FIELD_VALUES = st.sampled_from([0, 1, 2, 3, 4, 5, 7, 8, 64, 255, 4096, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.integers(0, 63), _FIELD_VALUES), min_size=1, max_size=3))
 def test_absurd_numbers_never_crash_it(changes: list[tuple[int, int, int]]) -> None:
     volume = _VOLUMES["xfs-4"].copy()

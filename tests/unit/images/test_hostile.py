@@ -22,6 +22,7 @@ from rescue.images.reader import ImageReader
 from rescue.images.segment import pack_row, pack_segment
 from rescue.model.progress import CancelToken
 from rescue.units import KIB, MIB
+from tests.examples import examples
 from tests.unit.images.disks import small_disk, write_image
 
 _DISK = small_disk(3, 2 * MIB, 128 * KIB)
@@ -149,7 +150,7 @@ def test_many_rows_of_one_frame_do_not_make_it_be_unpacked_many_times_in_memory(
     tracemalloc.stop()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_random_damage_is_refused_or_harmless(good: Path, tmp_path: Path, data: st.DataObject) -> None:
     """Bytes overwritten, cut out or doubled anywhere: an error of ours, or exactly the same disk."""

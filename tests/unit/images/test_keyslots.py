@@ -31,6 +31,7 @@ from rescue.images.keyslots import (
 )
 from rescue.images.secrets import NO_SECRETS, Secrets, recovery_bytes
 from rescue.units import GIB, KIB, MIB
+from tests.examples import examples
 from tests.unit.images.test_secrets import TEXT
 
 BINDING = bytes(range(100, 132))
@@ -166,7 +167,7 @@ def test_a_slot_cannot_change_its_kind(area: KeyArea) -> None:
         moved.open(Secrets(recovery=TEXT))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(bit=st.integers(0, KEY_AREA_SIZE * 8 - 1))
 def test_any_flipped_bit_is_noticed(bit: int) -> None:
     area = KeyArea(BINDING).with_slot(2, KeyArea(BINDING).wrap(SlotKind.KEY_FILE, KEY_FILE, KEYS))

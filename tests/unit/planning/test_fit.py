@@ -13,9 +13,12 @@ from rescue.model.layout import Layout, Partition
 from rescue.model.tables import link_offsets
 from rescue.planning.fit import fit
 from rescue.units import GIB, MIB, TIB, align_up
+from tests.examples import examples
 from tests.unit.planning.layouts import contents, dos_layouts, gpt_layouts, wishes_for
 
-SETTINGS = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SETTINGS = settings(
+    max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 LAYOUTS = st.one_of(gpt_layouts(), dos_layouts())
 TARGETS = st.one_of(
     st.integers(0, 40 * GIB),

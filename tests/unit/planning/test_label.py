@@ -17,11 +17,14 @@ from rescue.model.layout import Layout, Partition
 from rescue.planning.fit import fit
 from rescue.planning.label import converted
 from rescue.units import GIB, MIB
+from tests.examples import examples
 from tests.unit.devices.recorded import SparseDisk
 from tests.unit.planning.layouts import dos_layouts, gpt_layouts
 from tests.unit.planning.test_fit_cases import OLD, OLD_CONTENT, PC
 
-SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SETTINGS = settings(
+    max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 def counting() -> Callable[[], UUID]:

@@ -19,6 +19,7 @@ from rescue.planning.lost import believed, operations_for, type_of
 from rescue.planning.operation_text import parse_operation
 from rescue.planning.partition import apply
 from rescue.units import GIB, MIB
+from tests.examples import examples
 
 _SIZE = 1 * GIB
 _GUID = str(UUID(int=7)).upper()
@@ -60,7 +61,7 @@ def test_types(kind: str, version: str, label: str, expected: str) -> None:
     assert type_of(_lost(0, 1, kind, version), label) == expected
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.lists(st.integers(1, 2000), min_size=2, max_size=24, unique=True), st.booleans())
 def test_every_table_names_what_was_found_exactly(borders: list[int], aligned: bool) -> None:
     """Wherever they are: on whole MiB under a GPT, anywhere under an MBR as long as logical ones have a sector before them."""

@@ -28,6 +28,7 @@ from rescue.model.operation import (
 from rescue.model.source import MemorySink
 from rescue.planning.partition import apply, apply_all, free_extents, partition_of
 from rescue.units import GIB, MIB, TIB
+from tests.examples import examples
 
 LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 GPT = NewTable("gpt", "0F3B1E5C-0000-4000-8000-000000000001")
@@ -192,7 +193,7 @@ def _queues(draw: st.DrawFn) -> tuple[Layout, list[Operation]]:
     return apply(layout, GPT if kind == "gpt" else DOS), draw(st.lists(_operations(kind), max_size=25))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(_queues())
 def test_random_queues_give_sound_layouts_that_can_be_written_and_read(given_: tuple[Layout, list[Operation]]) -> None:
     layout, queue = given_

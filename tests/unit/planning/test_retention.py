@@ -18,6 +18,7 @@ from rescue.model.plan import RemoveImages
 from rescue.model.survey import ChainLink, ImageSummary
 from rescue.planning.prune import StoreState, plan_prune
 from rescue.planning.retention import Dated, PruneRequest, Rules, kept_by, made_at
+from tests.examples import examples
 from tests.unit.planning.machines import IMAGE
 
 UTC = datetime.UTC
@@ -73,7 +74,7 @@ def _reference(rules: Rules, dated: list[Dated]) -> set[str]:
 
 
 @given(st.lists(moments, max_size=40), rules_)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_the_rules_keep_what_the_book_says(made: list[datetime.datetime], rules: Rules) -> None:
     dated = [Dated(image(f"i{n}"), t.replace(tzinfo=BERLIN)) for n, t in enumerate(made)]
     # Local times are compared by the wall clock here: an hour that occurs twice is left out.
@@ -86,7 +87,7 @@ def test_the_rules_keep_what_the_book_says(made: list[datetime.datetime], rules:
 
 
 @given(st.lists(moments, min_size=1, max_size=30), rules_, st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_removing_what_is_not_kept_changes_nothing_of_what_is(
     made: list[datetime.datetime], rules: Rules, data: st.DataObject
 ) -> None:
@@ -115,7 +116,7 @@ def stores(draw: Callable[[st.SearchStrategy[Any]], Any]) -> list[ImageSummary]:
 
 
 @given(stores(), rules_, st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_nothing_goes_that_something_kept_needs(images: list[ImageSummary], rules: Rules, data: st.DataObject) -> None:
     broken = data.draw(st.sets(st.sampled_from([i.name for i in images]), max_size=2))
     locked = data.draw(st.sets(st.sampled_from([i.name for i in images]), max_size=2)) - broken
