@@ -49,7 +49,7 @@ def deaths(folder: Path, action: Callable[[], object], left: Path) -> Iterator[P
 
 def _state(folder: Path) -> list[tuple[object, ...]]:
     """What tells two states of a folder apart: names, sizes, times; of what was changed just now its content as well."""
-    found = []
+    found: list[tuple[object, ...]] = []
     now = time.time_ns()
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         facts = entry.stat(follow_symlinks=False)
