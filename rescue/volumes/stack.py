@@ -137,7 +137,7 @@ class _Opening:
         self._members: list[_Member] = []
         self._groups: dict[str, Group] = {}
         self._raids: list[tuple[Stacked, RaidMember]] = []
-        self._spread: list[Stacked] = []  # devices of file systems that have several
+        self._spread: dict[bytes, list[Stacked]] = {}  # devices of file systems that have several, by those
         self._count = 0
 
     def open(self, volumes: Sequence[Stacked]) -> None:
@@ -168,7 +168,7 @@ class _Opening:
                     used = used_map(volume.source, volume.identity, path="", offset=0)
                     volume.used, volume.whole_because = used.extents, used.whole_because
                     if used.whole_because == MANY_DEVICES:
-                        self._spread.append(volume)
+                        self._spread.setdefault(file_system_of(volume.source), []).append(volume)
         except UnsupportedError as error:
             volume.keep_whole(error.message)
         except FormatError as error:
@@ -235,10 +235,7 @@ class _Opening:
 
     def _map_spread(self) -> None:
         """Tell what is used of each device of file systems that have several, where all of them were met."""
-        systems: dict[bytes, list[Stacked]] = {}
-        for volume in self._spread:
-            systems.setdefault(file_system_of(volume.source), []).append(volume)
-        for volumes in systems.values():
+        for volumes in self._spread.values():
             try:
                 maps = used_maps([volume.source for volume in volumes])
             except UnsupportedError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,10 +15,11 @@ import pytest
 from rescue.filesystems.btrfs_devices import used_maps
 from rescue.system.blockfile import FileSource
 from rescue.system.run import run
-from rescue.units import MIB
+from rescue.units import KIB, MIB
 from tests.engine.cli.command import Rescue, digest
 from tests.engine.devices.loops import attached
-from tests.engine.volumes.stacks import ext4, gpt_disk, group, noise, part_of, require_ext4, tree
+from tests.engine.volumes.stacks import Ext4, ext4, gpt_disk, group, noise, part_of, require_ext4, tree
+from tests.unit.volumes.recorded import BLOCK, record, unpacked
 
 pytestmark = pytest.mark.engine
 
@@ -80,6 +82,60 @@ def test_other_disks_that_are_none(tmp_path: Path) -> None:
     assert rescue("backup", disk, tmp_path, "--with", disk).code == 2
     assert rescue("backup", disk, tmp_path, "--with", tmp_path / "nothing").code == 2
     rescue.ok("backup", disk, tmp_path, "--with", made.file, "--name", "fine")  # holds nothing that could be a part
+
+
+@pytest.mark.parametrize("name", ["raid0", "raid5-left-symmetric", "raid6-right-asymmetric", "raid10-n2-4", "raid10-f2-3"])
+def test_an_array_over_two_disks(name: str, tmp_path: Path) -> None:
+    """Put together by what the kernel was seen to write where, never by our own reader."""
+    recorded = record("md-arrays")[name]
+    count = recorded["blocks"]
+    made = ext4_of_small_files(tmp_path, count * BLOCK)
+    content = made.file.read_bytes()
+    members = []
+    for number, one in enumerate(recorded["members"]):
+        data = bytearray(noise(tmp_path / f"noise-{number}", one["size"]).read_bytes())
+        data[one["at"] : one["at"] + 4096] = unpacked(one["superblock"])
+        data[: one["at"]] = bytes(one["at"])
+        for at, block in one["blocks"]:
+            data[at * BLOCK : (at + 1) * BLOCK] = content[block * BLOCK : (block + 1) * BLOCK]
+        members.append(tmp_path / f"member-{number}")
+        members[-1].write_bytes(data)
+    disks = [tmp_path / "first.raw", tmp_path / "second.raw"]
+    parts = [*gpt_disk(disks[0], members[0]), *gpt_disk(disks[1], *members[1:])]
+    rescue = Rescue(tmp_path / "jobs")
+    assert "which are not here." in " ".join(rescue.ok("backup", disks[0], tmp_path, "--dry-run").out.split())
+    for disk, other in (disks, disks[::-1]):
+        facts = _backup(rescue, disk, tmp_path, "--with", other)
+        size = sum(end - start for start, end in (parts[:1] if disk == disks[0] else parts[1:]))
+        assert facts["used_bytes"] < size - 64 * KIB
+    restored = []
+    for number, place in enumerate(parts):
+        disk = disks[min(number, 1)]
+        target = tmp_path / f"{disk.stem}-target.raw"
+        if not target.exists():
+            noise(target, disk.stat().st_size)
+            rescue.ok("restore", tmp_path / f"{disk.stem}.img.zst", target, "--yes")
+        restored.append(part_of(target, place, tmp_path / f"restored-{number}").read_bytes())
+    back = bytearray(count * BLOCK)
+    for found, one in zip(restored, recorded["members"], strict=True):
+        for at, block in one["blocks"]:
+            back[block * BLOCK : (block + 1) * BLOCK] = found[at * BLOCK : (at + 1) * BLOCK]
+    whole = tmp_path / "restored.ext4"
+    whole.write_bytes(back)
+    require_ext4(whole, made, tmp_path)
+
+
+def ext4_of_small_files(folder: Path, size: int) -> Ext4:
+    """An ext4 that fits into a small array; what is free in it is not zeros."""
+    (folder / "small").mkdir()
+    hashes = {}
+    for number in range(8):
+        data = random.Random(number).randbytes(9000)
+        (folder / "small" / f"file-{number}").write_bytes(data)
+        hashes[f"file-{number}"] = hashlib.sha256(data).hexdigest()
+    file = noise(folder / "small.ext4", size)
+    run(["mkfs.ext4", "-q", "-F", "-b", "1024", "-O", "^has_journal", "-E", "nodiscard", "-d", str(folder / "small"), str(file)])
+    return Ext4(file, hashes)
 
 
 _PROFILES = [
