@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from rescue.errors import RefusedError, UsageError
 from rescue.model.disk import Disk
 from rescue.model.plan import CaptureDisk, MountImage, Plan, VerifyImage
-from rescue.model.survey import BegunImage
+from rescue.model.survey import BegunImage, DiskSurvey
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.names import default_name, with_suffix
 from rescue.planning.request import BackupRequest
@@ -172,3 +173,38 @@ def test_what_others_began_is_left_alone() -> None:
     (capture, *_) = plan(replace(STORE, left=frozenset({NAME}))).steps
     assert isinstance(capture, CaptureDisk)
     assert capture.name == NAME.replace(".img.zst", "-2.img.zst")
+
+
+LOCKED = replace(
+    LAPTOP_SURVEY, volumes=tuple(replace(v, identity=replace(v.identity, type="crypto_LUKS")) for v in LAPTOP_SURVEY.volumes)
+)
+
+
+def decrypted(survey: DiskSurvey = LOCKED, number: int = 3, **changed: Any) -> Plan:
+    request = BackupRequest(**{"encrypt": True, "unlock": (number,), "decrypt": (number,), **changed})
+    return plan_backup(survey, STORE, request, host="laptop", today=TODAY)
+
+
+def test_what_is_clear_inside_of_the_image_is_told() -> None:
+    made = decrypted()
+    step = made.steps[0]
+    assert isinstance(step, CaptureDisk)
+    assert (step.decrypt, step.encrypt) == ((3,), True)
+    assert any("LUKS volume of partition 3 is in clear inside of the encrypted image" in said for said in made.sentences)
+    assert made.command[-4:] == ("--unlock", "3", "--decrypt", "3")
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "said"),
+    [
+        ({"encrypt": False}, UsageError, "only an image that is encrypted itself"),
+        ({"unlock": ()}, UsageError, "has to be unlocked"),
+        ({"salvage": True}, UsageError, "do not go together"),
+        ({"survey": LAPTOP_SURVEY}, RefusedError, "is no LUKS volume"),
+        ({"number": 9}, RefusedError, "is no LUKS volume"),
+        ({"number": 2}, RefusedError, "was not opened"),
+    ],
+)
+def test_what_must_not_or_cannot_be_clear(changed: dict[str, Any], error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        decrypted(**changed)
