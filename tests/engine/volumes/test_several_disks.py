@@ -84,24 +84,47 @@ def test_other_disks_that_are_none(tmp_path: Path) -> None:
     rescue.ok("backup", disk, tmp_path, "--with", made.file, "--name", "fine")  # holds nothing that could be a part
 
 
-@pytest.mark.parametrize("name", ["raid0", "raid5-left-symmetric", "raid6-right-asymmetric", "raid10-n2-4", "raid10-f2-3"])
-def test_an_array_over_two_disks(name: str, tmp_path: Path) -> None:
-    """Put together by what the kernel was seen to write where, never by our own reader."""
+def _array_disks(name: str, folder: Path) -> tuple[list[Path], list[tuple[int, int]], Ext4]:
+    """An array with an ext4 in it: its first member on one disk, the others on another."""
     recorded = record("md-arrays")[name]
     count = recorded["blocks"]
-    made = ext4_of_small_files(tmp_path, count * BLOCK)
+    made = ext4_of_small_files(folder, count * BLOCK)
     content = made.file.read_bytes()
     members = []
     for number, one in enumerate(recorded["members"]):
-        data = bytearray(noise(tmp_path / f"noise-{number}", one["size"]).read_bytes())
+        data = bytearray(noise(folder / f"noise-{number}", one["size"]).read_bytes())
         data[one["at"] : one["at"] + 4096] = unpacked(one["superblock"])
         data[: one["at"]] = bytes(one["at"])
         for at, block in one["blocks"]:
             data[at * BLOCK : (at + 1) * BLOCK] = content[block * BLOCK : (block + 1) * BLOCK]
-        members.append(tmp_path / f"member-{number}")
+        members.append(folder / f"member-{number}")
         members[-1].write_bytes(data)
-    disks = [tmp_path / "first.raw", tmp_path / "second.raw"]
+    disks = [folder / "first.raw", folder / "second.raw"]
     parts = [*gpt_disk(disks[0], members[0]), *gpt_disk(disks[1], *members[1:])]
+    return disks, parts, made
+
+
+def test_disks_of_a_machine_find_each_other(tmp_path: Path) -> None:
+    """What is spread over them is told of the first part of it on each, and nothing is kept whole."""
+    folder = tmp_path / "machine"
+    folder.mkdir()
+    disks, _, _ = _array_disks("raid5-left-symmetric", tmp_path)
+    for disk in disks:
+        disk.rename(folder / f"{disk.stem}.img")
+    told = json.loads(Rescue(tmp_path / "jobs").ok("--disks", folder, "disks", "--json").out)
+    assert [volume["whole_because"] for one in told for volume in one["volumes"]] == [""] * 4
+    inside = [[inner["type"] for inner in volume["inside"]] for one in told for volume in one["volumes"]]
+    assert inside == [["ext4"], ["ext4"], [], []]
+    (folder / "second.img").unlink()
+    (alone,) = json.loads(Rescue(tmp_path / "jobs").ok("--disks", folder, "disks", "--json").out)
+    assert alone["volumes"][0]["whole_because"].endswith("which are not here.")
+
+
+@pytest.mark.parametrize("name", ["raid0", "raid5-left-symmetric", "raid6-right-asymmetric", "raid10-n2-4", "raid10-f2-3"])
+def test_an_array_over_two_disks(name: str, tmp_path: Path) -> None:
+    """Put together by what the kernel was seen to write where, never by our own reader."""
+    recorded = record("md-arrays")[name]
+    disks, parts, made = _array_disks(name, tmp_path)
     rescue = Rescue(tmp_path / "jobs")
     assert "which are not here." in " ".join(rescue.ok("backup", disks[0], tmp_path, "--dry-run").out.split())
     for disk, other in (disks, disks[::-1]):
@@ -116,7 +139,7 @@ def test_an_array_over_two_disks(name: str, tmp_path: Path) -> None:
             noise(target, disk.stat().st_size)
             rescue.ok("restore", tmp_path / f"{disk.stem}.img.zst", target, "--yes")
         restored.append(part_of(target, place, tmp_path / f"restored-{number}").read_bytes())
-    back = bytearray(count * BLOCK)
+    back = bytearray(recorded["blocks"] * BLOCK)
     for found, one in zip(restored, recorded["members"], strict=True):
         for at, block in one["blocks"]:
             back[block * BLOCK : (block + 1) * BLOCK] = found[at * BLOCK : (at + 1) * BLOCK]
