@@ -56,6 +56,7 @@ class Person:
     def __init__(self, app: RescueApp, machine: RecordedMachine, clock: Clock) -> None:
         self.app = app
         self.machine = machine
+        self.did_nothing = True  # so far
         self._clock = clock
 
     async def settle(self) -> None:
@@ -89,6 +90,7 @@ class Person:
         await self.settle()
 
     def _send(self, key: str) -> None:
+        self.did_nothing = False
         name = _character_to_key(key) if len(key) == 1 else key
         character = key if len(key) == 1 else " " if key == "space" else None
         self.app.post_message(events.Key(name, character))
@@ -99,6 +101,7 @@ class Person:
 
     async def wait(self, seconds: float, step: float = 1.0) -> None:
         """Let time pass, and the app look at its jobs each ``step`` seconds."""
+        self.did_nothing = False
         end = self._clock.now + seconds
         ran = False
         while self._clock.now < end:
