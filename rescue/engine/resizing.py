@@ -12,18 +12,22 @@ from typing import Final, Literal
 from rescue.engine.btrfs_identity import as_another
 from rescue.engine.checkers import check
 from rescue.errors import DamagedError, FormatError, ProgramError
+from rescue.filesystems.btrfs_trees import SUPERBLOCK
 from rescue.filesystems.fields import Fields
 from rescue.model.volume import Identity
 from rescue.system.blockfile import FileSink, FileSource
+from rescue.system.loop import loop_device
 from rescue.system.mounts import in_private_mounts, mounted
 from rescue.system.process import watch
-from rescue.units import KIB, align_up
+from rescue.units import GIB, KIB, MIB, align_up
 
 EXT: Final = ("ext2", "ext3", "ext4", "ext4dev")
 CHECK_SECONDS: Final = 6 * 3600.0
 Check = Callable[[], None]  # is called often while programs run; what it raises ends them
 
 _BALANCE: Final = (-1, 0, 40, 80)  # block groups that are filled up to so many percent are joined; first of all none
+_ROOM: Final = GIB
+_DEV_ITEM: Final = 201  # of the superblock
 _STEPS: Final = (8.0, 4.0, 2.0, 1.5, 1.25, 1.1, 1.0)  # of the wanted size
 
 
@@ -109,24 +113,60 @@ def grow_btrfs(path: str, check: Check) -> None:
         in_private_mounts(grow)
 
 
-def shrink_btrfs(path: str, size: int, check: Check) -> None:
-    """Give a btrfs ``size`` bytes. Raises UnsupportedError without the kernel's driver, ProgramError."""
+def shrink_btrfs(path: str, size: int, check: Check, folder: Path | None = None) -> None:
+    """Give a btrfs ``size`` bytes. ``folder`` takes what finds no room for a time: only for a copy that can be lost.
+
+    Raises UnsupportedError without the kernel's driver, ProgramError.
+    """
+
+    number = _device_number(path)
 
     def shrink() -> None:
         with mounted_here(path, "btrfs", ["rw"]) as root:
             try:
-                _resize_btrfs(root, size, check)
+                _resize_btrfs(root, size, check, number)
             except ProgramError:
                 # Half empty block groups take the room. New ones are the smaller, the smaller the file system is by then.
                 _compact_btrfs(root, size, check)
-                _resize_btrfs(root, size, check)
+                try:
+                    _resize_btrfs(root, size, check, number)
+                except ProgramError:
+                    if folder is None:
+                        raise
+                    with _more_room(path, root, folder, check):
+                        _resize_btrfs(root, size, check, number)
 
     with as_another(path):
         in_private_mounts(shrink)
 
 
-def _resize_btrfs(root: Path, size: int, check: Check) -> None:
-    work(["btrfs", "filesystem", "resize", str(size), str(root)], check)
+@contextmanager
+def _more_room(path: str, root: Path, folder: Path, check: Check) -> Iterator[None]:
+    """Add a sparse file in ``folder`` to a mounted btrfs, and take it out again: what came to lie in it moves back.
+
+    A block group goes elsewhere as a whole, up to a GiB of it, and one that lies across the new end leaves no room below
+    for itself. With another device it finds some, and then all that is below the new end is free for it.
+    """
+    with tempfile.TemporaryDirectory(prefix="rescue-", dir=folder) as name:
+        file = Path(name) / "room"
+        with FileSource(path) as volume:
+            size = align_up(max(volume.size, _ROOM), MIB)
+        with file.open("wb") as made:
+            made.truncate(size)
+        with loop_device(str(file), offset=0, size=size, writable=True) as node:
+            work(["btrfs", "device", "add", "--force", "--nodiscard", node, str(root)], check)
+            yield
+            work(["btrfs", "device", "remove", node, str(root)], check)
+
+
+def _device_number(path: str) -> int:
+    """What a btrfs calls its device: the first field of dev_item in the superblock (fs/btrfs/ctree.h)."""
+    with FileSource(path) as volume:
+        return int.from_bytes(volume.pread(8, SUPERBLOCK + _DEV_ITEM), "little")
+
+
+def _resize_btrfs(root: Path, size: int, check: Check, device: int) -> None:
+    work(["btrfs", "filesystem", "resize", f"{device}:{size}", str(root)], check)
 
 
 def _compact_btrfs(root: Path, size: int, check: Check) -> None:

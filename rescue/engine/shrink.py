@@ -72,7 +72,7 @@ def shrunk(
     with volume_overlay(blocks, start, end, folder=folder) as overlay:
         try:
             _prepare(overlay, identity, new_size, check)
-            _shrink(overlay.path, identity, align_down(new_size, _UNIT), check)
+            _shrink(overlay, identity, align_down(new_size, _UNIT), check)
             require_swap_or_sound(identity, overlay.path)
             overlay.settle()
         except RescueError as error:
@@ -125,12 +125,13 @@ def _clean_map(path: str, identity: Identity) -> UsedMap:
     return used
 
 
-def _shrink(path: str, identity: Identity, size: int, check: Check) -> None:
+def _shrink(overlay: Overlay, identity: Identity, size: int, check: Check) -> None:
+    path = overlay.path
     match identity.type:
         case "ntfs":
             resize_ntfs(path, size, check)
         case "btrfs":
-            shrink_btrfs(path, size, check)
+            shrink_btrfs(path, size, check, overlay.folder)
         case "swap":
             resize_swap(path, size)
         case _:

@@ -332,6 +332,28 @@ def test_the_volume_in_an_image(kind: str, tmp_path: Path) -> None:
         assert describe(folder) == tree
 
 
+def test_a_btrfs_whose_block_groups_find_no_room_below_its_new_end(tmp_path: Path) -> None:
+    """They go elsewhere as a whole: the last ones have nowhere to go while they are in each other's way."""
+    disk = make(tmp_path / "disk", "btrfs", 4 * GIB)
+    with opened(disk.path, disk.start, disk.end, "btrfs", "rw,nodiscard") as folder:
+        for number in range(28):
+            with (folder / f"file {number}").open("wb") as file:
+                file.write(os.urandom(MIB))
+                os.posix_fallocate(file.fileno(), 0, 50 * MIB)
+        os.sync()
+        for number in range(0, 28, 4):
+            (folder / f"file {number}").unlink()
+        tree = describe(folder)
+    target = tmp_path / "target"
+    with disk.blocks() as blocks:
+        new = minimum_size(blocks, disk.start, disk.end, disk.identity, folder=tmp_path).bytes
+        assert new < 1700 * MIB
+        with shrunk(blocks, disk.start, disk.end, disk.identity, new, folder=tmp_path) as volume:
+            copy_used(volume.source, volume.used, target, START, new)
+    with opened(target, START, START + new, "btrfs", "ro") as folder:
+        assert describe(folder) == tree
+
+
 def test_a_btrfs_is_made_smaller_beside_the_one_that_it_comes_from(tmp_path: Path) -> None:
     """The kernel knows the source by the same UUID; it must not take one for the other."""
     disk, tree = _filled(tmp_path / "disk", "btrfs", 2 * GIB, 60 * MIB)
