@@ -19,13 +19,13 @@ from rescue.errors import RescueError
 from rescue.images.secrets import new_recovery_key
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey, Place
-from rescue.planning.words import plain
-from rescue.services import BackupRequest, Job, Machine, MountedImage
+from rescue.services import BackupRequest, Job, Machine
 from rescue.tui.dialogs import Notice
 from rescue.tui.flow import Flow, OpenedPlace
 from rescue.tui.follow import Follower
 from rescue.tui.frame import RescueScreen
 from rescue.tui.interrupted import interrupted, same_disk
+from rescue.tui.mounted import Mounts
 from rescue.tui.screens.home import HomeScreen
 from rescue.tui.screens.leave import ask_to_leave
 from rescue.tui.screens.place import PlaceScreen
@@ -85,8 +85,7 @@ class RescueApp(App[None]):
         self._opened: list[OpenedPlace] = []
         self._forgotten: set[str] = set()
         self._places: dict[str, tuple[OpenedPlace, ...]] = {}  # job id -> the places it works on
-        self.mounted: list[MountedImage] = []  # by folder
-        self._mount_places: dict[str, tuple[OpenedPlace, ...]] = {}  # folder -> the places of the image that is mounted there
+        self.mounts = Mounts(self)
 
     def get_default_screen(self) -> Screen[None]:
         """Home."""
@@ -100,7 +99,7 @@ class RescueApp(App[None]):
         self.survey()
         self.in_thread(lambda: self.machine.watch(self._disk_event), self._watching, self._watch_failed)
         self.in_thread(self.machine.jobs, self._found_jobs, self.say_failed)
-        self.look_for_mounts()
+        self.mounts.look()
         if self._poll_every is not None:
             self.set_interval(self._poll_every, self.poll_jobs)
 
@@ -237,7 +236,7 @@ class RescueApp(App[None]):
 
     def is_used(self, opened: OpenedPlace) -> bool:
         """Whether a job works on this place, or an image on it is mounted."""
-        return any(opened in places for places in (*self._places.values(), *self._mount_places.values()))
+        return self.mounts.needs(opened) or any(opened in places for places in self._places.values())
 
     def give_back(self, opened: OpenedPlace | None) -> None:
         """Unmount a place, in a thread, unless a job needs it."""
@@ -288,47 +287,10 @@ class RescueApp(App[None]):
         elif source is not None:
             self.push_screen(PlaceScreen(Flow("backup", source=source, request=BackupRequest(salvage=True))))
 
-    # Mounted images
-
-    def mount_image(self, flow: Flow, folder: str, failed: Callable[[RescueError], None]) -> None:
-        """Mount the image of a flow, in a thread, and say where; its place stays mounted as long."""
-        machine, image = flow.machine or self.machine, flow.image
-        if image is None:
-            return
-        self.push_screen(waiting := Notice("Mounting …", folder, bad=False))
-
-        def done() -> None:
-            if waiting is self.screen:
-                self.pop_screen()
-
-        def mounted(found: MountedImage) -> None:
-            done()
-            self._mount_places[found.folder] = flow.places
-            self.look_for_mounts()
-            text = "\n".join(plain(point) for point in found.points)
-            problems = "\n\n".join(plain(problem) for problem in found.problems)
-            ends = "It can only be read. On the Home screen, M shows it and unmounts it."
-            self.push_screen(Notice("It is mounted", f"{text}\n\n{ends}", problems, bad=False))
-
-        def not_mounted(error: RescueError) -> None:
-            done()
-            failed(error)
-
-        self.in_thread(lambda: machine.mount_image(image.path, folder, salvage=flow.salvage), mounted, not_mounted)
-
-    def look_for_mounts(self) -> None:
-        """Ask which images are mounted, in a thread; places that none of them needs any more are given back."""
-
-        def found(mounted: list[MountedImage]) -> None:
-            self.mounted = mounted
-            folders = {one.folder for one in mounted}
-            for folder in [folder for folder in self._mount_places if folder not in folders]:
-                for opened in self._mount_places.pop(folder):
-                    self.give_back(opened)
-            for screen in self._rescue_screens():
-                screen.call_later(screen.mounts_changed)
-
-        self.in_thread(self.machine.mounted_images, found, self.say_failed)
+    def tell_of_mounts(self) -> None:
+        """Let the screens show which images are mounted."""
+        for screen in self._rescue_screens():
+            screen.call_later(screen.mounts_changed)
 
     # Going
 

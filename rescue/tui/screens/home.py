@@ -130,7 +130,7 @@ class HomeScreen(RescueScreen):
             more = f" and {len(stopped) - 1} more" if len(stopped) > 1 else ""
             sentence = f"■ Interrupted{more}, press G: "
             gone_on.update(Content.assemble((sentence, WARN), (job_words(stopped[0].job.plan), QUIET)))
-        mounted = self.rescue.mounted
+        mounted = self.rescue.mounts.images
         told = self.query_one("#mounted", Static)
         told.display = bool(mounted)
         if mounted:
@@ -194,7 +194,7 @@ class HomeScreen(RescueScreen):
 
     def action_mounts(self) -> None:
         """To the images that are mounted."""
-        if self.rescue.mounted:
+        if self.rescue.mounts.images:
             self.rescue.push_screen(MountsScreen())
 
     def action_go_on(self) -> None:

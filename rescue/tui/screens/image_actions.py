@@ -101,7 +101,7 @@ def _unlock(screen: RescueScreen, flow: Flow, image: ImageSummary, partition: in
 def _mount(screen: RescueScreen, flow: Flow, image: ImageSummary) -> None:
     def typed(folder: str | None) -> None:
         if folder is not None:
-            screen.rescue.mount_image(flow, folder, screen.failed)
+            screen.rescue.mounts.mount(flow, folder, screen.failed)
 
     ask = "An empty or a new folder. Each file system appears in a folder below it, and can only be read."
     screen.rescue.push_screen(AskLine("Mount it where?", ask, f"/mnt/{with_suffix(image.name, '')}"), typed)

@@ -47,7 +47,7 @@ class MountsScreen(RescueScreen):
 
     def mounts_changed(self) -> None:
         """Show those that there are now."""
-        mounted = self.rescue.mounted
+        mounted = self.rescue.mounts.images
         self._say("" if mounted else "No image is mounted. Esc goes back.")
         self.query_one(Choices).show([mount_choice(one) for one in mounted])
 
@@ -62,7 +62,7 @@ class MountsScreen(RescueScreen):
             if answer == "unmount":
                 self._say(f"Unmounting {plain(folder)} …")
                 machine = self.rescue.machine
-                self.in_thread(lambda: machine.unmount_image(folder), lambda _: self.rescue.look_for_mounts())
+                self.in_thread(lambda: machine.unmount_image(folder), lambda _: self.rescue.mounts.look())
 
         answers = [("stay", "Leave it mounted"), ("unmount", "Unmount it")]
         self.rescue.push_screen(Question("Unmount it?", plain(folder), answers), answered)

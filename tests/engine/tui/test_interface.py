@@ -99,7 +99,7 @@ async def test_an_encrypted_disk(scratch: Path, tmp_path: Path, monkeypatch: pyt
         assert (point / "1-vault-home" / "file-0").is_file()
     async with interface(scratch) as person:
         assert "Mounted, press M" in person.screen()
-        assert [mounted.folder for mounted in person.app.mounted] == [str(point)]
+        assert [mounted.folder for mounted in person.app.mounts.images] == [str(point)]
         await person.press("m", "enter", "down", "enter")
         assert "No image is mounted" in person.screen(), person.screen()
     assert not point.exists()
