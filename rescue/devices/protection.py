@@ -54,11 +54,22 @@ def _swap(kernel: Kernel, disk: Disk, found: list[Node]) -> Iterator[Protection]
             yield Protection(f"in use as swap ({swap})", f"Turn it off (swapoff {swap}) and try again.")
 
 
+def _only_looks(kernel: Kernel, node: Node) -> bool:
+    """Whether a loop device only reads and goes with its last user, as those of a program that looks at the disk at this moment.
+
+    This one does so for file systems that partclone has to read, also while it lists the disks. What is mounted from such a
+    device, or stands on it, protects the disk by itself.
+    """
+    return kernel.number(node.name, "ro") == 1 and kernel.number(node.name, "loop/autoclear") == 1
+
+
 def _held(kernel: Kernel, node: Node) -> Protection | None:
     """Who holds the device below ``node``, when ``node`` is a holder."""
     name = kernel.attribute(node.name, "dm/name")
     kind = kernel.attribute(node.name, "dm/uuid").split("-", 1)[0]
     if kernel.backing_file(node.name):
+        if _only_looks(kernel, node):
+            return None
         return Protection(f"attached to /dev/{node.name}", f"Detach it (losetup --detach /dev/{node.name}) and try again.")
     if node.name.startswith("md"):
         return Protection(f"part of the RAID array /dev/{node.name}", f"Stop it (mdadm --stop /dev/{node.name}) and try again.")

@@ -13,6 +13,7 @@ from rescue.devices.protection import protections, runs_from
 from rescue.devices.udev import list_disks, watch
 from rescue.devices.usage import Mounted, mounts_of
 from rescue.errors import UsageError
+from rescue.system.loop import loop_device
 from rescue.system.run import run
 from rescue.units import MIB
 from tests.engine.devices.loops import attached, mounted, sparse
@@ -49,6 +50,16 @@ def test_a_file_that_is_mounted_by_loop_is_protected_and_its_image_found(disk: P
             assert reasons(str(disk), image)[0] == f"it holds the image {image}"
             assert reasons(device, image)[0] == f"it holds the image {image}"
     assert reasons(str(disk)) == []
+
+
+def test_who_only_looks_protects_nothing_until_it_mounts(disk: Path, tmp_path: Path) -> None:
+    """Another process lists the disks and has partclone read one, through a loop device that goes with its last user."""
+    with loop_device(str(disk), offset=MIB, size=14 * MIB) as device:
+        assert reasons(str(disk)) == []
+        with mounted(device, tmp_path / "mnt", "-o", "ro") as point:
+            assert reasons(str(disk)) == [f"mounted at {point}"]
+    with loop_device(str(disk), offset=MIB, size=14 * MIB, writable=True) as device:
+        assert reasons(str(disk)) == [f"attached to {device}"]
 
 
 def test_a_partition_is_not_a_disk_and_protects_its_disk(disk: Path, tmp_path: Path) -> None:
