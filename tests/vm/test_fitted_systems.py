@@ -52,16 +52,33 @@ def _made(folder: Path, root: str, filler: int) -> _Source:
     return _Source(disk, esp_record(disk.path))
 
 
+class _Sources:
+    """One source at a time, for one after the other: each takes 11 GiB."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._at_hand: tuple[str, _Source] | None = None
+
+    def __call__(self, root: str) -> _Source:
+        """The disk with this root, made unless the case before had it."""
+        if self._at_hand is None or self._at_hand[0] != root:
+            self._at_hand = None
+            for path in self._folder.iterdir():
+                path.unlink()
+            self._at_hand = root, _made(self._folder, root, _FILLER)
+        return self._at_hand[1]
+
+
 @pytest.fixture(scope="module")
-def source(request: pytest.FixtureRequest) -> Iterator[_Source]:
-    """The disk with the root that the case asks for; made once for all cases with that root."""
+def sources() -> Iterator[_Sources]:
+    """What the cases clone and restore."""
     KEPT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="disks-", dir=KEPT) as folder:
-        yield _made(Path(folder), request.param, _FILLER)
+        yield _Sources(Path(folder))
 
 
 @pytest.mark.parametrize(
-    ("source", "how", "gigabytes", "firmware"),
+    ("root", "how", "gigabytes", "firmware"),
     [
         ("ext4", "restore", 8, Firmware.BIOS),
         ("ext4", "clone", 8, Firmware.UEFI),
@@ -73,13 +90,13 @@ def source(request: pytest.FixtureRequest) -> Iterator[_Source]:
         ("btrfs", "clone", 8, Firmware.UEFI),
         ("btrfs", "clone", 100, Firmware.BIOS),
     ],
-    indirect=["source"],
     ids=lambda value: value.value if isinstance(value, Firmware) else str(value),
 )
 def test_every_file_comes_along(
-    source: _Source, how: str, gigabytes: int, firmware: Firmware, artifacts: Path, disks: Path
+    root: str, how: str, gigabytes: int, firmware: Firmware, sources: _Sources, artifacts: Path, disks: Path
 ) -> None:
     """By the command line, on files; then the fitted disk alone starts in a machine."""
+    source = sources(root)
     origin = source.image() if how == "restore" else source.disk.path
     before = source.disk.path.stat().st_mtime_ns
     target = blank_disk(disks / "target.raw", gigabytes * GIB)
