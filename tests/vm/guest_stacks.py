@@ -54,7 +54,7 @@ def disk(serial: str) -> str:
 
 
 @contextmanager
-def _luks(node: str, name: str) -> Iterator[str]:
+def luks(node: str, name: str) -> Iterator[str]:
     run("cryptsetup", "open", "--key-file", KEY, node, name)
     try:
         yield f"/dev/mapper/{name}"
@@ -73,7 +73,7 @@ def _raid(first: str, second: str) -> Iterator[str]:
 
 
 @contextmanager
-def _group(name: str, *nodes: str) -> Iterator[None]:
+def group(name: str, *nodes: str) -> Iterator[None]:
     # The source and what was restored from it are in one machine: LVM is told which it is to look at.
     devices = ["--devices", ",".join(nodes)]
     run("vgchange", *devices, "-ay", name)
@@ -89,12 +89,12 @@ def opened(device: str) -> Iterator[dict[str, str]]:
     """All file systems of a disk, by what they are called here; closed at the end."""
     part = {number: f"{device}{number}" for number in range(1, len(SIZES) + 1)}
     with ExitStack() as stack:
-        inner = stack.enter_context(_luks(part[1], "stack-a"))
-        stack.enter_context(_group("vga", inner))
+        inner = stack.enter_context(luks(part[1], "stack-a"))
+        stack.enter_context(group("vga", inner))
         array = stack.enter_context(_raid(part[2], part[3]))
-        stack.enter_context(_group("vgb", array))
-        stack.enter_context(_group("vgc", part[4], part[5]))
-        vault = stack.enter_context(_luks("/dev/vgc/vault", "stack-c"))
+        stack.enter_context(group("vgb", array))
+        stack.enter_context(group("vgc", part[4], part[5]))
+        vault = stack.enter_context(luks("/dev/vgc/vault", "stack-c"))
         yield {"home": "/dev/vga/home", "data": "/dev/vgb/data", "vault": vault, "twice": "/dev/vgc/twice"}
 
 
@@ -139,7 +139,7 @@ def make() -> None:
     _format_luks(
         part[1], "--pbkdf", "argon2id", "--pbkdf-memory", "65536", "--pbkdf-force-iterations", "4", "--sector-size", "4096"
     )
-    with _luks(part[1], "stack-a") as inner:
+    with luks(part[1], "stack-a") as inner:
         run("pvcreate", "--devices", inner, inner)
         run("vgcreate", "--devices", inner, "vga", inner)
         run("lvcreate", "--devices", inner, "-y", "-Wn", "-L", "300M", "-n", "home", "vga")
