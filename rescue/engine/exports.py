@@ -16,7 +16,7 @@ from rescue.errors import ProgramError, RescueError
 from rescue.images.nbd.server import BlockServer
 from rescue.images.nbd.session import Blocks
 from rescue.system.loop import loop_device
-from rescue.system.process import running
+from rescue.system.process import outliving, running
 from rescue.system.run import have, run
 
 _BLOCKS: Final = Path("/sys/block")
@@ -74,6 +74,11 @@ class Export:
     @contextmanager
     def as_file(self, socket: Path) -> Iterator[Path]:
         """What is on ``socket`` as a file, by FUSE. Works without root. Raises ProgramError."""
+        with self._fuse(socket) as file, outliving(mounts=[file.parent]):
+            yield file
+
+    @contextmanager
+    def _fuse(self, socket: Path) -> Iterator[Path]:
         folder = self._name("file")
         folder.mkdir()
         pid = folder.with_name(f"{folder.name}.pid")
@@ -101,8 +106,11 @@ class Export:
             # The kernel's nbd was seen to wait for ever for an answer, in a slow virtual machine.
             node = "" if have("nbdfuse") or not _kernel_has_nbd() else _attach_nbd(socket, stack)
             if not node:
-                file = stack.enter_context(self.as_file(socket))
+                file = stack.enter_context(self._fuse(socket))
                 node = stack.enter_context(loop_device(str(file), offset=0, size=size, writable=True))
+                device = os.open(node, os.O_RDONLY | os.O_CLOEXEC)
+                stack.callback(os.close, device)
+                stack.enter_context(outliving(device, mounts=[file.parent]))
             yield node
 
 

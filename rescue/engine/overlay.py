@@ -58,11 +58,7 @@ class Overlay:
     _export: Export
 
     def settle(self) -> None:
-        """Write out what the kernel has in memory of it, before it is kept open for long. Raises RescueError.
-
-        This process serves what is below. Killed with something to be written, it would be kept from ending until that is
-        written, which needs itself; and with it whoever calls sync(2).
-        """
+        """Write out what the kernel has in memory of it: afterwards nothing of it can be lost for want of room. Raises RescueError."""
         fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
             os.fsync(fd)

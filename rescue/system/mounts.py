@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Final, Generic, TypeVar
 
 from rescue.errors import ProgramError, RescueError, UnsupportedError
-from rescue.system.process import running
+from rescue.system.process import outliving, running
 from rescue.system.run import have, run
 
 _T = TypeVar("_T")
@@ -35,7 +35,8 @@ class _Private(Thread, Generic[_T]):
                 number = ctypes.get_errno()
                 raise RescueError(f"File systems cannot be mounted apart from the others: {os.strerror(number)}.")
             run(["mount", "--make-rprivate", "/"])
-            self.answer.append(self._function())
+            with outliving():
+                self.answer.append(self._function())
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             self.error = error
 

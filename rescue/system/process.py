@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from rescue.errors import ProgramError
@@ -18,6 +20,15 @@ _READY_SECONDS: Final = 60.0
 _END_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.1
 _OUTPUT_LIMIT: Final = 16 << 20
+# Waits for the end of the process that started it, its last thread included; then the mounts that it has left are ended.
+_UNTIL_ENDED: Final = """
+import os, select, sys
+job = int(sys.argv[1])
+if os.getppid() == job:
+    select.select([os.pidfd_open(job)], [], [])
+for mount in sys.argv[2:]:
+    os.spawnvp(os.P_WAIT, "fusermount3", ["fusermount3", "-uz", "--", mount])
+"""
 
 
 @contextmanager
@@ -49,6 +60,34 @@ def running(
             yield
         finally:
             _end(child, end)
+
+
+@contextmanager
+def outliving(*files: int, mounts: Sequence[Path] = ()) -> Iterator[None]:
+    """Have a second process hold open files, and the namespaces of this thread, until the context ends or all of us has ended.
+
+    It is for what takes our own answers to be closed. The last to close a device or to leave a mount waits for what is being
+    read or written there. When that is a killed process which itself serves what lies below, it waits for ever, and with it
+    whoever calls sync(2): its sockets, whose end would make that fail, are closed later. ``mounts``: of FUSE, to be ended
+    when this process could not do it. Raises ProgramError.
+    """
+    try:
+        # Not by setpriv --pdeathsig: that signal comes with the end of one thread, when others may still close files.
+        keeper = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _UNTIL_ENDED, str(os.getpid()), *map(str, mounts)],
+            pass_fds=files,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ProgramError(f"Cannot run {sys.executable}: {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        keeper.kill()
+        keeper.wait()
 
 
 def _start(arguments: Sequence[str], output: int, env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:

@@ -22,6 +22,7 @@ from rescue.images.view import ImageView
 from rescue.system.process import running
 from rescue.system.run import run
 from rescue.units import MIB
+from tests.engine.devices.processes import is_alive
 from tests.unit.images.disks import small_disk, write_image
 
 pytestmark = pytest.mark.engine
@@ -137,8 +138,7 @@ def test_programs_die_with_a_process_that_is_killed(tmp_path: Path) -> None:
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    status = Path(f"/proc/{children[0]}/stat")
     deadline = time.monotonic() + 10
-    while status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z":
+    while is_alive(int(children[0])):
         assert time.monotonic() < deadline
         time.sleep(0.01)
