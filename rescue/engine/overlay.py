@@ -58,7 +58,7 @@ class Overlay:
     _export: Export
 
     def settle(self) -> None:
-        """Write out what the kernel has in memory of it: afterwards nothing of it can be lost for want of room. Raises RescueError."""
+        """Write out what the kernel has in memory of it: then nothing of it can be lost for want of room. Raises RescueError."""
         fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
             os.fsync(fd)
