@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from bench import again, archives, clones, duplicate, files_out, sealed
-from bench.bench import machine
+from bench.bench import empty, machine
 from bench.contest import Contest, section
 from bench.day2 import make_day_2
 from bench.disk import CACHE
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         disk = make_disk()
         stage = Stage(disk, make_day_2(disk), CACHE / "second", rounds)
         try:
-            stage.clear()
+            empty(stage.folder)
             for name in asked.only or CONTESTS:
                 contests.append(CONTESTS[name](stage, _say))
                 print(f"## {contests[-1].title}\n\n{section(contests[-1])}", flush=True)
