@@ -53,6 +53,8 @@ def plan_restore(image: ImageSummary, target: DiskSurvey, request: RestoreReques
         command.append("--delta" if request.delta else "--no-delta")
     if request.salvage:
         command.append("--salvage")
+    for partition in request.unlock:
+        command += ["--unlock", str(partition)]
     if not request.verify:
         command.append("--no-verify")
     return Plan(

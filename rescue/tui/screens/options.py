@@ -39,6 +39,7 @@ _KIND_NAMES: Final = ("Automatic", "Full: everything", "Incremental: since the n
 _RECOVERY_NAMES: Final = ("A new one, to write down", "The one I have on paper", "None: only the passphrase opens it")
 _SALVAGE_NAMES: Final = ("No", "Yes: go on over what cannot be read")
 _NEW, _OWN = 0, 1
+_DECRYPT_NAMES: Final = ("As it is: it opens as before", "In clear inside of the image: smaller")
 
 
 def forecast(plan: Plan) -> str:
@@ -65,7 +66,8 @@ class OptionsScreen(RescueScreen):
         "Incremental: what changed since the newest image. Differential: since the newest full one. Both need what they are "
         "made upon; a full image needs no other.\n\n"
         "Encryption: without the passphrase nobody can read what is in the image, not even names. A recovery key on paper "
-        "opens it too.\n\n"
+        "opens it too. Encrypted partitions that were unlocked can be kept in clear inside of the encrypted image: then the "
+        "image gets smaller, and a restore encrypts them anew, with the same passphrases.\n\n"
         "Failing disk: what cannot be read does not stop the backup. It takes first what can be read easily, then tries hard "
         "for the rest, and names the files that are damaged. Another backup like this asks the disk only for what is missing.\n\n"
         "Automatic compression is right for nearly everybody. "
@@ -100,6 +102,7 @@ class OptionsScreen(RescueScreen):
         yield Lines([Line("Looking at the images here …", QUIET)], name="forecast")
         yield self._row("Encryption", Toggle(("No", "Yes"), 0, name="encrypt"))
         yield self._row("Recovery key", Toggle(_RECOVERY_NAMES, _NEW, name="recovery"))
+        yield self._row("Encrypted data", Toggle(_DECRYPT_NAMES, int(bool(self._flow.request.decrypt)), name="decrypt"))
         yield self._row("Compression", Toggle(_LEVEL_NAMES, 1, name="level"))
         yield self._row("Failing disk", Toggle(_SALVAGE_NAMES, int(self._flow.request.salvage), name="salvage"))
         yield self._row("Check afterwards", Toggle(("Yes", "No"), 0, name="verify"))
@@ -163,6 +166,11 @@ class OptionsScreen(RescueScreen):
 
     @on(Toggle.Turned, "#salvage")
     def _salvage_turned(self) -> None:
+        self._show_encryption()
+        self._forecast()
+
+    @on(Toggle.Turned, "#decrypt")
+    def _decrypt_turned(self) -> None:
         self._forecast()
 
     @on(Toggle.Turned, "#recovery")
@@ -171,6 +179,18 @@ class OptionsScreen(RescueScreen):
 
     def _show_encryption(self) -> None:
         self.query_one("#row-recovery").display = self._encrypt
+        self.query_one("#row-decrypt").display = self._encrypt and not self._salvage and bool(self._opened_luks)
+
+    @property
+    def _opened_luks(self) -> tuple[int, ...]:
+        """The partitions that are LUKS and were unlocked: of those the image can hold the content in clear."""
+        volumes = self._flow.source.volumes if self._flow.source else ()
+        return tuple(v.partition for v in volumes if v.identity.type == "crypto_LUKS" and v.inside and not v.whole_because)
+
+    @property
+    def _decrypt(self) -> tuple[int, ...]:
+        row, toggle = self.query_one("#row-decrypt"), self.query_one("#decrypt", Toggle)
+        return self._opened_luks if row.display and toggle.index == 1 else ()
 
     def _forecast(self) -> None:
         """Say what the kind comes down to; only the answer to the last question counts."""
@@ -181,6 +201,7 @@ class OptionsScreen(RescueScreen):
             self._flow.request,
             kind=_KINDS[self.query_one("#kind", Toggle).index],
             encrypt=self._encrypt,
+            decrypt=self._decrypt,
             salvage=self._salvage,
         )
         if source is None:
@@ -216,6 +237,7 @@ class OptionsScreen(RescueScreen):
             verify=self.query_one("#verify", Toggle).index == 0,
             kind=_KINDS[self.query_one("#kind", Toggle).index],
             encrypt=self._encrypt,
+            decrypt=self._decrypt,
             salvage=self._salvage,
         )
 

@@ -207,7 +207,7 @@ class ResumeScreen(RescueScreen):
             "backup" if self._plan.kind == "backup" else "restore",
             opened=self._opened,
             folder=Path(folder_of(self._plan)),
-            restore=RestoreRequest(delta=True, fit=mode, wishes=wishes, salvage=salvage),
+            restore=RestoreRequest(delta=True, fit=mode, wishes=wishes, salvage=salvage, unlock=unlocked_of(self._plan)),
             salvage=salvage,
         )
         if self._plan.kind == "backup":
@@ -217,25 +217,27 @@ class ResumeScreen(RescueScreen):
             self._go_on_with_restore(replace(flow, target=survey))
 
     def _with_unlocked(self, flow: Flow, then: Callable[[Flow], None]) -> None:
-        """With what was unlocked on the source the first time: else it would be kept whole, which is another backup."""
-        source, machine = flow.source, flow.machine or self.rescue.machine
+        """With what was unlocked the first time: else it would be kept whole, or in its size, which is another job."""
+        source, machine = flow.image or flow.source, flow.machine or self.rescue.machine
         left = [number for number in unlocked_of(self._plan) if number not in flow.unlocked]
         volume = next((v for v in source.volumes if left and v.partition == left[0]), None) if source else None
         if source is None or volume is None:
             then(flow)
             return
-        path, unlocked = source.disk.path, (*flow.unlocked, volume.partition)
+        unlocked = (*flow.unlocked, volume.partition)
 
         def answered(opened: Machine | None) -> None:
             if opened is None:
                 self._working = False
                 self._say("")
                 return
+            more = replace(flow, machine=opened, unlocked=unlocked)
+            if flow.source is None:
+                self._with_unlocked(more, then)
+                return
+            path = flow.source.disk.path
             self._say("Looking what is used in it …")
-            self.in_thread(
-                lambda: opened.survey_one(path),
-                lambda found: self._with_unlocked(replace(flow, source=found, machine=opened, unlocked=unlocked), then),
-            )
+            self.in_thread(lambda: opened.survey_one(path), lambda found: self._with_unlocked(replace(more, source=found), then))
 
         what = f"{volume_title(volume)}, {human_size(volume.size)}"
         self.rescue.push_screen(UnlockVolumeDialog(what, machine, source, volume.partition), answered)
@@ -269,7 +271,10 @@ class ResumeScreen(RescueScreen):
         salvage = flow.salvage
 
         def with_machine(flow: Flow, machine: Machine) -> None:
-            self.in_thread(lambda: machine.image(image, salvage=salvage), lambda found: self._review(replace(flow, image=found)))
+            self.in_thread(
+                lambda: machine.image(image, salvage=salvage),
+                lambda found: self._with_unlocked(replace(flow, image=found), self._review),
+            )
 
         def known(encrypted: bool) -> None:
             if encrypted:

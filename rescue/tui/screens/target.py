@@ -18,6 +18,7 @@ from rescue.tui.frame import RescueScreen
 from rescue.tui.screens.fit import FitScreen, what_is_fitted
 from rescue.tui.screens.partitions import PartitionsScreen
 from rescue.tui.screens.review import ReviewScreen
+from rescue.tui.screens.unlock import unlocked_first
 from rescue.tui.screens.wipe import WipeScreen
 from rescue.tui.theme import QUIET, STRONG, WARN
 from rescue.tui.widgets.choices import Choice, Choices
@@ -139,4 +140,7 @@ class TargetScreen(RescueScreen):
                 return PartitionsScreen(flow)
             case _:
                 source = what_is_fitted(flow)
-                return FitScreen(flow, source) if source else ReviewScreen(flow)
+                if source is None:
+                    return ReviewScreen(flow)
+                # Of a clone it was asked when the disk was chosen.
+                return unlocked_first(flow, lambda f: FitScreen(f, source)) if flow.image is not None else FitScreen(flow, source)

@@ -1,9 +1,9 @@
-"""What is encrypted on the disk that is read: unlock it, or keep it whole?"""
+"""What is encrypted on the disk or in the image that is read: unlock it, or take it as it is?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from textual import on
@@ -12,11 +12,10 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from rescue.errors import RescueError
-from rescue.model.survey import DiskSurvey
 from rescue.model.volume import Volume
 from rescue.planning.words import plain
 from rescue.services import Machine
-from rescue.tui.describe import disk_name, used_of
+from rescue.tui.describe import disk_name, image_date, image_origin, used_of
 from rescue.tui.flow import Flow
 from rescue.tui.frame import RescueScreen
 from rescue.tui.inner import encrypted, is_closed
@@ -28,6 +27,20 @@ from rescue.units import human_size
 _GO_ON: Final = "go-on"
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What becomes of an encrypted partition that is opened, and of those that are not; ``size`` is theirs."""
+
+    opened: str
+    closed: str
+
+
+BACK_UP: Final = Words("only what is used in it is kept then, as it is: encrypted", "what is locked is kept whole: {size}")
+CLONE: Final = Words("only what is used in it is copied then, as it is: encrypted", "what is locked is copied whole: {size}")
+RESTORE: Final = Words("what is in it can be made larger or smaller then", "what is locked keeps its size")
+_WORDS: Final = {"backup": BACK_UP, "clone": CLONE, "restore": RESTORE}
+
+
 def volume_title(volume: Volume) -> str:
     """``Partition 2, LUKS “cryptroot”``."""
     label = f" “{plain(volume.identity.label)}”" if volume.identity.label else ""
@@ -35,27 +48,20 @@ def volume_title(volume: Volume) -> str:
     return f"{f'Partition {volume.partition}' if volume.partition else 'The whole disk'}, {kind}{label}"
 
 
-def unlock_choices(survey: DiskSurvey, kept: str) -> list[Choice]:
-    """What is locked, what was opened, and going on. ``kept``: the word for what is done with the rest."""
+def unlock_choices(volumes: Sequence[Volume], closed: Sequence[Volume], words: Words) -> list[Choice]:
+    """What is locked (``closed``, of the encrypted ``volumes``), what was opened, and going on."""
     choices = []
-    closed = [volume for volume in encrypted(survey.volumes) if is_closed(volume)]
-    for volume in encrypted(survey.volumes):
+    for volume in volumes:
         title, size = volume_title(volume), human_size(volume.size)
         if volume in closed:
-            words = Content.assemble(
-                f"● Unlock {title[0].lower()}{title[1:]}, {size}\n",
-                (f"   only what is used in it is {kept} then, as it is: encrypted", QUIET),
-            )
-            choices.append(Choice(str(volume.partition), words))
+            text = Content.assemble(f"● Unlock {title[0].lower()}{title[1:]}, {size}\n", (f"   {words.opened}", QUIET))
+            choices.append(Choice(str(volume.partition), text))
         else:
             used = used_of(volume.used_bytes, volume.size)
             choices.append(Choice(f"open:{volume.partition}", Content.assemble((f"✓ {title}: {used}", GOOD)), enabled=False))
-    if closed:
-        whole = human_size(sum(volume.used_bytes for volume in closed))
-        going = Content.assemble("● Go on without\n", (f"   what is locked is {kept} whole: {whole}", QUIET))
-    else:
-        going = Content.assemble("● Go on\n", ("   nothing is locked any more", QUIET))
-    return [*choices, Choice(_GO_ON, going)]
+    left = words.closed.format(size=human_size(sum(volume.used_bytes for volume in closed)))
+    first, second = ("● Go on without", left) if closed else ("● Go on", "nothing is locked any more")
+    return [*choices, Choice(_GO_ON, Content.assemble(f"{first}\n", (f"   {second}", QUIET)))]
 
 
 class UnlockScreen(RescueScreen):
@@ -65,7 +71,9 @@ class UnlockScreen(RescueScreen):
         "An encrypted partition tells nobody which part of it is used. With its passphrase, or a key file, only that part is "
         "read, and the image or the copy takes as long and as much room as the data. What is kept stays encrypted: it opens "
         "with the same passphrase afterwards.\n\n"
-        "Without it the partition is kept whole, free space included. That is as good, but takes longer and more room."
+        "Without it the partition is kept whole, free space included. That is as good, but takes longer and more room.\n\n"
+        "Onto a disk of another size, what is in it can be made larger or smaller only when it is open. On the new disk it is "
+        "encrypted with the same key and opens with the same passphrases."
     )
 
     def __init__(self, flow: Flow, then: Callable[[Flow], RescueScreen]) -> None:
@@ -77,10 +85,13 @@ class UnlockScreen(RescueScreen):
         return f"{self._flow.name}: Unlock what is encrypted?"
 
     def content(self) -> Iterable[Widget]:
-        """Which disk, what is on it."""
-        source = self._flow.source
-        who = f"{disk_name(source.disk)}, {human_size(source.disk.size)}" if source else ""
-        yield Static(Content.assemble(("Encrypted on ", QUIET), (who, STRONG)), classes="gap")
+        """Which disk or image, what is in it."""
+        image, source = self._flow.image, self._flow.source
+        if image is not None:
+            before, who = "Encrypted in the image of ", f"{image_date(image)}  {image_origin(image)}"
+        else:
+            before, who = "Encrypted on ", f"{disk_name(source.disk)}, {human_size(source.disk.size)}" if source else ""
+        yield Static(Content.assemble((before, QUIET), (who, STRONG)), classes="gap")
         yield Static("", id="state", classes="note")
         yield Choices()
 
@@ -89,16 +100,15 @@ class UnlockScreen(RescueScreen):
         self._draw()
 
     def _draw(self) -> None:
-        if self._flow.source is not None:
-            kept = "copied" if self._flow.kind == "clone" else "kept"
-            self.query_one(Choices).show(unlock_choices(self._flow.source, kept))
+        volumes = encrypted(_volumes(self._flow))
+        self.query_one(Choices).show(unlock_choices(volumes, _closed(self._flow), _WORDS[self._flow.kind]))
 
     def _say(self, words: str) -> None:
         self.query_one("#state", Static).update(Content.styled(words, QUIET))
 
     @on(Choices.OptionSelected)
     def _chosen(self, event: Choices.OptionSelected) -> None:
-        source, key = self._flow.source, event.option_id or ""
+        source, key = self._flow.image or self._flow.source, event.option_id or ""
         if key == _GO_ON or source is None:
             self.rescue.push_screen(self._then(self._flow))
             return
@@ -109,20 +119,24 @@ class UnlockScreen(RescueScreen):
 
     def _opened(self, partition: int, machine: Machine | None) -> None:
         source = self._flow.source
-        if machine is None or source is None:
+        if machine is None:
+            return
+        unlocked = tuple(sorted({*self._flow.unlocked, partition}))
+        flow = replace(self._flow, machine=machine, unlocked=unlocked)
+        if source is None:
+            self._go_on(replace(flow, restore=replace(flow.restore, unlock=unlocked)))
             return
         self._say("Looking what is used in it …")
         path = source.disk.path
-        self.in_thread(lambda: machine.survey_one(path), lambda survey: self._surveyed(partition, machine, survey))
-
-    def _surveyed(self, partition: int, machine: Machine, survey: DiskSurvey) -> None:
-        self._say("")
-        unlocked = tuple(sorted({*self._flow.unlocked, partition}))
-        flow = replace(self._flow, source=survey, machine=machine, unlocked=unlocked)
         flow = replace(flow, request=replace(flow.request, unlock=unlocked), clone=replace(flow.clone, unlock=unlocked))
+        self.in_thread(lambda: machine.survey_one(path), lambda survey: self._go_on(replace(flow, source=survey)))
+
+    def _go_on(self, flow: Flow) -> None:
+        """To the next screen when nothing is locked any more."""
+        self._say("")
         self._flow = flow
         self._draw()
-        if not any(is_closed(volume) for volume in survey.volumes):
+        if not _closed(flow):
             self.rescue.push_screen(self._then(flow))
 
     def failed(self, error: RescueError) -> None:
@@ -131,7 +145,17 @@ class UnlockScreen(RescueScreen):
         super().failed(error)
 
 
+def _volumes(flow: Flow) -> Sequence[Volume]:
+    source = flow.image or flow.source
+    return source.volumes if source else ()
+
+
+def _closed(flow: Flow) -> list[Volume]:
+    """What is locked: on a disk as its survey says, in an image all that was not opened here."""
+    volumes = encrypted(_volumes(flow))
+    return [v for v in volumes if (v.partition not in flow.unlocked if flow.image is not None else is_closed(v))]
+
+
 def unlocked_first(flow: Flow, then: Callable[[Flow], RescueScreen]) -> RescueScreen:
-    """The screen that asks, where something on the source is locked; else the next one."""
-    locked = flow.source is not None and any(is_closed(volume) for volume in flow.source.volumes)
-    return UnlockScreen(flow, then) if locked else then(flow)
+    """The screen that asks, where something on the source or in the image is locked; else the next one."""
+    return UnlockScreen(flow, then) if _closed(flow) else then(flow)

@@ -199,6 +199,7 @@ class RecordedMachine:
     files_there: set[str] = field(default_factory=set)
     deep: list[bool] = field(default_factory=list)  # of each search for lost partitions
     read_only: bool = False  # no place can be written to
+    asked: list[BackupRequest | RestoreRequest] = field(default_factory=list)  # what plans were asked for
 
     def survey(self) -> list[DiskSurvey]:
         """See Machine."""
@@ -261,6 +262,7 @@ class RecordedMachine:
 
     def plan_backup(self, source: DiskSurvey, store: str, request: BackupRequest) -> Plan:
         """See Machine."""
+        self.asked.append(request)
         if self.refuse is not None:
             raise self.refuse
         if request.salvage:
@@ -322,6 +324,7 @@ class RecordedMachine:
 
     def plan_restore(self, image: str, target: DiskSurvey, request: RestoreRequest) -> Plan:
         """See Machine."""
+        self.asked.append(request)
         if self.refuse is not None:
             raise self.refuse
         found = self.image(image)

@@ -9,9 +9,10 @@ from textual.widgets import Input
 
 from rescue.model.survey import DiskSurvey
 from rescue.model.volume import Identity
+from rescue.services import BackupRequest
 from rescue.tui.inner import encrypted, inner_of, is_closed
-from rescue.tui.screens.unlock import unlock_choices
-from tests.unit.tui.person import at
+from rescue.tui.screens.unlock import BACK_UP, unlock_choices
+from tests.unit.tui.person import Person, at
 from tests.unit.tui.recorded import Clock, RecordedMachine
 from tests.unit.tui.recorded_disks import LOCKED, all_disks
 from tests.unit.tui.recorded_images import DISK_PASSPHRASE, image_of_locked, unlocked
@@ -60,7 +61,8 @@ def test_of_a_group_only_the_encrypted_volume_is_locked() -> None:
 
 
 def test_what_is_locked_what_is_open_and_how_much_that_is() -> None:
-    before, after = unlock_choices(locked_disk(), "kept"), unlock_choices(unlocked(locked_disk()), "kept")
+    disk, opened = encrypted(locked_disk().volumes), encrypted(unlocked(locked_disk()).volumes)
+    before, after = unlock_choices(disk, disk, BACK_UP), unlock_choices(opened, (), BACK_UP)
     assert [choice.key for choice in before] == ["2", "go-on"]
     assert "475.0 GiB" in before[1].text.plain
     assert [(choice.key, choice.enabled) for choice in after] == [("open:2", False), ("go-on", True)]
@@ -230,3 +232,60 @@ async def test_an_image_of_the_whole_partition_is_unlocked_in_the_same_way(machi
         await person.press("enter")
         assert person.name == "Question"
         assert "Unlock" not in person.screen()
+
+
+async def to_a_larger_disk(person: Person, machine: RecordedMachine) -> None:
+    """An image of the encrypted disk, and a disk twice as large to restore it onto."""
+    machine.image_list = [image_of_locked("backups")]
+    await person.press("r", "enter", "enter")
+    await choose(person, "/dev/sdc")
+
+
+async def test_a_restore_onto_another_size_asks_what_opens_the_volumes(machine: RecordedMachine, clock: Clock) -> None:
+    async with at(machine, clock) as person:
+        await to_a_larger_disk(person, machine)
+        assert person.name == "UnlockScreen"
+        assert "what is locked keeps its size" in person.screen()
+        await choose(person, "2")
+        await person.type(PASSPHRASE)
+        await person.press("enter")
+        assert person.name == "FitScreen"
+        await person.press("enter")
+        assert person.name == "ReviewScreen"
+        assert machine.asked[-1].unlock == (2,)
+        assert PASSPHRASE not in person.screen()
+
+
+async def test_a_restore_can_go_on_without_the_passphrase(machine: RecordedMachine, clock: Clock) -> None:
+    async with at(machine, clock) as person:
+        await to_a_larger_disk(person, machine)
+        await choose(person, "go-on")
+        assert person.name == "FitScreen"
+        await person.press("enter")
+        assert person.name == "ReviewScreen"
+        assert machine.asked[-1].unlock == ()
+        assert machine.tried == []
+
+
+async def test_an_encrypted_image_can_hold_an_unlocked_volume_in_clear(machine: RecordedMachine, clock: Clock) -> None:
+    """It is offered only where something was unlocked and the image itself is encrypted."""
+    async with at(machine, clock) as person:
+        await unlock_which(person, machine)
+        await person.press("enter")
+        await person.type(PASSPHRASE)
+        await person.press("enter", "enter")
+        row = person.app.screen.query_one("#row-decrypt")
+        assert not row.display
+        for name, key in (("#encrypt", "right"), ("#recovery", "left"), ("#decrypt", "right")):
+            person.app.screen.query_one(name).focus()
+            await person.press(key)
+        assert row.display
+        person.app.screen.query_one("#next").focus()
+        await person.press("enter")
+        for _ in range(2):
+            await person.type("a passphrase for the image")
+            await person.press("enter")
+        assert person.name == "ReviewScreen"
+        request = machine.asked[-1]
+        assert isinstance(request, BackupRequest)
+        assert (request.encrypt, request.unlock, request.decrypt) == (True, (2,), (2,))
