@@ -7,7 +7,7 @@ from typing import Final
 
 from rescue.devices import gpt, mbr
 from rescue.errors import FormatError, RefusedError
-from rescue.model.layout import Layout
+from rescue.model.layout import HYBRID_MBR, Layout
 from rescue.model.source import Source
 from rescue.units import MIB, align_down, human_size
 
@@ -52,8 +52,7 @@ def read_layout(source: Source, sector_size: int) -> Layout:
             if layout is None:
                 return _none(source, sector_size, f"{_why_no_gpt(source, sector_size)} {_WHOLE}")
             if mbr.is_hybrid(first):
-                note = "The disk has a hybrid MBR: some of its partitions are described twice."
-                layout = replace(layout, problems=(*layout.problems, note))
+                layout = replace(layout, problems=(*layout.problems, HYBRID_MBR))
             return layout
         if not mbr.is_volume_boot_record(first) and not any(e.used for e in mbr.entries(first)) and not foreign:
             if gpt.has_backup_only(source, sector_size):

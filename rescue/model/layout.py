@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from rescue.model.extents import Extent, ExtentMap
 
 LabelKind = Literal["gpt", "dos", "none"]
 PartitionKind = Literal["primary", "logical", "extended"]
+HYBRID_MBR: Final = "The disk has a hybrid MBR: some of its partitions are described twice."  # one of Layout.problems
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from rescue.model.container import Bears
 from rescue.model.disk import Disk
 from rescue.model.fit import NO_WISHES, DoesNotFitError, FitMode, Fitted, FitVolume, FitWish, FitWishes, Placement, SectorFit
 from rescue.model.fitting import FitDisk, FitHow, FitReadBack, FitTable, FittedVolume, FitVolumes
-from rescue.model.layout import LabelKind, Layout, Partition
+from rescue.model.layout import HYBRID_MBR, LabelKind, Layout, Partition
 from rescue.model.plan import Plan, Step
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.model.volume import Identity, Volume
@@ -164,6 +164,10 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
         "Write the partition table last, so that a half-written disk does not look like a whole one.",
     ]
     warnings = [*source.layout.problems, *fitted.notes, *_left_out(source, fitted)]
+    if HYBRID_MBR in source.layout.problems:
+        warnings.append(
+            "The target gets a plain GPT: a system that needs the second description (an old Mac's) will not find it."
+        )
     warnings += whole_warnings(source.layout, still_whole(kept, choice.containers))
     warnings += kept_sizes(source.layout, kept, choice.containers)
     warnings += _windows_on_mbr(source, fitted)

@@ -172,7 +172,7 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
         case Copy():
             copy_partition(draft, operation, after)
         case Resize():
-            _resize(draft, partition_of(before, operation.number), after)
+            _resize(draft, partition_of(before, operation.number), after, to_most=not operation.size)
         case Move():
             _move(draft, partition_of(before, operation.number), after, queue)
         case _:
@@ -244,8 +244,13 @@ def _format(draft: Draft, partition: Partition, filesystem: FileSystem, label: s
     )
 
 
-def _resize(draft: Draft, old: Partition, after: Layout) -> None:
+def _resize(draft: Draft, old: Partition, after: Layout, *, to_most: bool) -> None:
     new = partition_of(after, old.number)
+    if new == old and to_most:
+        raise UsageError(
+            f"There is no free room behind partition {old.number}: it cannot get larger where it is.",
+            "Move, shrink or delete what is behind it first.",
+        )
     if new == old:
         raise UsageError(f"Partition {old.number} has that size already.")
     volume = draft.contents.get(old.start) if old.kind != "extended" else None

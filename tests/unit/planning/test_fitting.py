@@ -9,6 +9,7 @@ import pytest
 from rescue.errors import RefusedError
 from rescue.model.fit import NO_WISHES, FitWish, FitWishes, SectorFit
 from rescue.model.fitting import FitDisk, FitVolumes
+from rescue.model.layout import HYBRID_MBR
 from rescue.model.plan import Plan
 from rescue.planning.fitting import FitChoice, FitSource, fit_mode, may_shrink, needs_fit, plan_fit, wish_options
 from rescue.planning.writable import target_sectors
@@ -35,6 +36,14 @@ def test_what_is_left_out_is_not_copied_and_is_told() -> None:
     assert plan.estimated_bytes == 2 * (VOLUMES[1].used_bytes + VOLUMES[2].used_bytes)
     quiet = _planned(LAPTOP.size, FitWish(2, "leave-out"))
     assert not any("every byte is kept" in warning for warning in quiet.warnings)
+
+
+def test_a_hybrid_mbr_does_not_come_along_and_that_is_said() -> None:
+    layout = replace(LAYOUT, problems=(HYBRID_MBR,))
+    plan = plan_fit(replace(_SOURCE, layout=layout), sized(BLANK_SURVEY, TWICE), FitChoice("clone", "auto", {}))
+    assert HYBRID_MBR in plan.warnings
+    assert any("gets a plain GPT" in warning for warning in plan.warnings)
+    assert not any("plain GPT" in warning for warning in _planned(TWICE).warnings)
 
 
 def test_the_order_and_the_overlay_reach_the_step() -> None:

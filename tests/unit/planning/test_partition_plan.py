@@ -63,6 +63,8 @@ def test_what_is_known_of_content_refuses_a_size() -> None:
         _plan("resize 1 size=100MiB")
     with pytest.raises(UsageError, match="that size already"):
         _plan("resize 1 size=512MiB")
+    with pytest.raises(UsageError, match="no free room behind partition 1"):
+        _plan("resize 1 size=max")
 
 
 def test_protected_disks_and_nothing_to_do() -> None:
