@@ -89,6 +89,7 @@ class Cost:
 # About half a second on two cores of today, two on an old laptop, and it fits into a machine with 1 GiB of memory.
 DEFAULT_COST: Final = Cost(memory=128 * MIB, iterations=4, lanes=4)
 _NO_COST: Final = Cost(0, 0, 0)
+_MOST_DERIVED: Final = 64  # results that are kept: they go through a pipe to the job
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class KeyArea:
             raise UsageError("An encrypted image needs a passphrase, a key file or a recovery key.")
         area = KeyArea(binding)
         for kind, material in _materials(secrets):
-            area = area.with_slot(area.free_slot(), area.wrap(kind, material, keys, cost, random))
+            area = area.with_slot(area.free_slot(), area.wrap(kind, material, keys, cost, random, secrets.derived))
         return area
 
     def pack(self) -> bytes:
@@ -192,7 +193,7 @@ class KeyArea:
             for slot in self.slots:
                 if isinstance(slot, Slot) and slot.kind == kind:
                     tried = True
-                    if (keys := self._unwrap(slot, material)) is not None:
+                    if (keys := self._unwrap(slot, material, secrets.derived)) is not None:
                         return keys
         hint = f"It opens with its {self._kinds_words()}."
         if self.damaged:
@@ -223,19 +224,25 @@ class KeyArea:
         keys: ImageKeys,
         cost: Cost = DEFAULT_COST,
         random: Callable[[int], bytes] = os.urandom,
+        derived: dict[str, bytes] | None = None,
     ) -> Slot:
-        """A slot for this area that ``material`` opens. Raises ValueError for a cost that no reader would accept."""
+        """A slot for this area that ``material`` opens; ``derived`` as in Secrets.
+
+        Raises ValueError for a cost that no reader would accept.
+        """
         if not cost.acceptable():
             raise ValueError(f"no reader would accept {cost}")
         salt, nonce = random(_SALT_SIZE), random(NONCE_SIZE)
         cost = cost if kind == SlotKind.PASSPHRASE else _NO_COST
         slot = Slot(kind, cost, salt, nonce, b"")
-        wrapped = AESGCM(_derive(slot, material)).encrypt(nonce, keys.to_bytes(), self._associated(kind))
+        wrapped = AESGCM(_derive(slot, material, {} if derived is None else derived)).encrypt(
+            nonce, keys.to_bytes(), self._associated(kind)
+        )
         return replace(slot, wrapped=wrapped)
 
-    def _unwrap(self, slot: Slot, material: bytes) -> ImageKeys | None:
+    def _unwrap(self, slot: Slot, material: bytes, derived: dict[str, bytes]) -> ImageKeys | None:
         try:
-            plain = AESGCM(_derive(slot, material)).decrypt(slot.nonce, slot.wrapped, self._associated(slot.kind))
+            plain = AESGCM(_derive(slot, material, derived)).decrypt(slot.nonce, slot.wrapped, self._associated(slot.kind))
         except InvalidTag:
             return None
         return ImageKeys.from_bytes(plain)
@@ -263,23 +270,33 @@ def _materials(secrets: Secrets) -> list[tuple[SlotKind, bytes]]:
     return [(kind, material) for kind, material in found if material is not None]
 
 
-def _derive(slot: Slot, material: bytes) -> bytes:
+def _derive(slot: Slot, material: bytes, derived: dict[str, bytes]) -> bytes:
     """The key that wraps. Only a passphrase needs an expensive derivation: the others are as hard to guess as the key itself."""
     if slot.kind == SlotKind.PASSPHRASE:
         cost = slot.cost
-        argon = Argon2id(
-            salt=slot.salt, length=KEY_SIZE, iterations=cost.iterations, lanes=cost.lanes, memory_cost=cost.memory // KIB
-        )  # fmt: skip
-        try:
-            with _DERIVING:
-                return argon.derive(material)
-        except MemoryError as error:
-            raise RescueError(
-                f"Checking the passphrase needs {cost.memory // MIB} MiB of memory, which this computer does not have free.",
-                "Open the image with its key file or its recovery key, or end other programs.",
-            ) from error
+        parameters = b"%d %d %d " % (cost.memory, cost.iterations, cost.lanes)
+        name = blake3(parameters + slot.salt + material).hexdigest()
+        if name not in derived:
+            if len(derived) >= _MOST_DERIVED:
+                derived.pop(next(iter(derived)))
+            derived[name] = _argon(cost, slot.salt, material)
+        return derived[name]
     info = b"rescue key file" if slot.kind == SlotKind.KEY_FILE else b"rescue recovery key"
     return HKDF(SHA256(), KEY_SIZE, slot.salt, info).derive(material)
+
+
+def _argon(cost: Cost, salt: bytes, material: bytes) -> bytes:
+    argon = Argon2id(
+        salt=salt, length=KEY_SIZE, iterations=cost.iterations, lanes=cost.lanes, memory_cost=cost.memory // KIB
+    )  # fmt: skip
+    try:
+        with _DERIVING:
+            return argon.derive(material)
+    except MemoryError as error:
+        raise RescueError(
+            f"Checking the passphrase needs {cost.memory // MIB} MiB of memory, which this computer does not have free.",
+            "Open the image with its key file or its recovery key, or end other programs.",
+        ) from error
 
 
 def _read_slot(data: bytes) -> Slot | DamagedError | None:

@@ -32,13 +32,15 @@ class Secrets:
     """What a person gave; any of them opens an image. Does not show it when printed.
 
     ``key_file`` is what :func:`hash_key_file` makes of the file, 32 bytes. ``volume_keys`` open no image but the encrypted
-    volumes of a disk, also of one that is in an image: the key of each LUKS volume, by its UUID.
+    volumes of a disk, also of one that is in an image: the key of each LUKS volume, by its UUID. ``derived``: what was made
+    of the passphrase so far, by what it was made from, so that nobody waits for the same twice, the job's process included.
     """
 
     passphrase: str | None = None
     key_file: bytes | None = None
     recovery: str | None = None
     volume_keys: dict[str, bytes] = field(default_factory=dict)
+    derived: dict[str, bytes] = field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         return "Secrets(…)"

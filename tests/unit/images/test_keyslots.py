@@ -30,6 +30,7 @@ from rescue.images.keyslots import (
     SlotKind,
 )
 from rescue.images.secrets import NO_SECRETS, Secrets, recovery_bytes
+from rescue.jobs.secrets import receive, send
 from rescue.units import GIB, KIB, MIB
 from tests.examples import examples
 from tests.unit.images.test_secrets import TEXT
@@ -81,7 +82,7 @@ def test_the_derivation_of_strong_secrets_is_rfc_5869() -> None:
     slot = KeyArea(BINDING).wrap(SlotKind.KEY_FILE, KEY_FILE, KEYS, random=fixed)
     extracted = hmac.new(slot.salt, KEY_FILE, hashlib.sha256).digest()
     expected = hmac.new(extracted, b"rescue key file\x01", hashlib.sha256).digest()
-    assert keyslots._derive(slot, KEY_FILE) == expected
+    assert keyslots._derive(slot, KEY_FILE, {}) == expected
 
 
 def test_a_slot_in_bytes() -> None:
@@ -314,7 +315,9 @@ def test_many_at_once_do_not_wait_for_each_other_for_ever() -> None:
     derived: list[bytes] = []
 
     def derive() -> None:
-        derived.extend(keyslots._derive(Slot(SlotKind.PASSPHRASE, cost, bytes(32), bytes(12), b""), b"secret") for _ in range(10))
+        derived.extend(
+            keyslots._derive(Slot(SlotKind.PASSPHRASE, cost, bytes(32), bytes(12), b""), b"secret", {}) for _ in range(10)
+        )
 
     threads = [threading.Thread(target=derive, daemon=True) for _ in range(4)]
     for thread in threads:
@@ -323,3 +326,21 @@ def test_many_at_once_do_not_wait_for_each_other_for_ever() -> None:
         thread.join(30)
     assert len(derived) == 40
     assert len(set(derived)) == 1
+
+
+def test_a_passphrase_is_derived_from_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by the job's process, which is given what was derived; another passphrase never opens by what is kept."""
+    secrets = Secrets(passphrase="right")
+    area = KeyArea.new(BINDING, secrets, KEYS, CHEAP)
+    assert len(secrets.derived) == 1
+    sent = receive(send(secrets))
+    with monkeypatch.context() as patched:
+        patched.setattr(keyslots, "Argon2id", None)
+        assert area.open(sent) == KEYS
+    with pytest.raises(CredentialError):
+        area.open(replace(sent, passphrase="wrong"))
+    for number in range(100):
+        with pytest.raises(CredentialError):
+            area.open(replace(sent, passphrase=f"wrong {number}"))
+    assert len(sent.derived) == 64
+    assert receive(send(sent)).derived == sent.derived
