@@ -18,7 +18,7 @@ from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.engine.stored import Stored, StoredBuffers
 from rescue.images.begun import Begun
 from rescue.images.chain import Chain
-from rescue.images.cipher import Cipher
+from rescue.images.cipher import Cipher, Scratch
 from rescue.images.crypto import ImageKeys
 from rescue.images.format import Header, Kind, Row, RowKind
 from rescue.images.frames import FrameDecoder
@@ -214,7 +214,7 @@ class _Consolidation:
                         return None
             file = self._chain.files[use.file]
             assert file is not None  # it was just read from
-            return bytes(file.cipher.open_frame(stored.frame, use.offset))
+            return bytes(file.cipher.open_frame(stored.frame, use.offset, Scratch()))
         finally:
             self._decoders.put(decoder)
             self._stored.give_back(stored)

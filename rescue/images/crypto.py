@@ -105,21 +105,30 @@ class Sealer:
 
     def seal(self, plain: _Buffer, place: Place) -> bytearray:
         """Nonce, ciphertext and tag: SEAL_OVERHEAD bytes more than ``plain``."""
-        # Random, because an unfinished image may be continued: nobody knows for certain which counters a dead process used.
-        nonce = os.urandom(NONCE_SIZE)
         sealed = bytearray(len(plain) + SEAL_OVERHEAD)
-        sealed[:NONCE_SIZE] = nonce
-        with memoryview(sealed) as view:
-            self._aead.encrypt_into(nonce, plain, self._associated(place), view[NONCE_SIZE:])
+        self.seal_into(plain, place, memoryview(sealed))
         return sealed
 
-    def open(self, sealed: _Buffer, place: Place) -> bytes:
+    def seal_into(self, plain: _Buffer, place: Place, sealed: memoryview) -> None:
+        """The same into memory of exactly that size. Raises ValueError for another."""
+        # Random, because an unfinished image may be continued: nobody knows for certain which counters a dead process used.
+        nonce = os.urandom(NONCE_SIZE)
+        sealed[:NONCE_SIZE] = nonce
+        self._aead.encrypt_into(nonce, plain, self._associated(place), sealed[NONCE_SIZE:])
+
+    def open(self, sealed: _Buffer, place: Place) -> bytearray:
         """The plain bytes. Raises DamagedError when a bit differs, or when this was sealed for another image or place."""
+        plain = bytearray(max(len(sealed) - SEAL_OVERHEAD, 0))
+        self.open_into(sealed, place, memoryview(plain))
+        return plain
+
+    def open_into(self, sealed: _Buffer, place: Place, plain: memoryview) -> None:
+        """The same into memory of exactly that size, which holds anything after an error. Raises ValueError for another."""
         view = memoryview(sealed)
         if len(view) < SEAL_OVERHEAD:
             raise DamagedError("An encrypted part of the image is cut off.")
         try:
-            return self._aead.decrypt(view[:NONCE_SIZE], view[NONCE_SIZE:], self._associated(place))
+            self._aead.decrypt_into(view[:NONCE_SIZE], view[NONCE_SIZE:], self._associated(place), plain)
         except InvalidTag as error:
             raise DamagedError("An encrypted part of the image is damaged, or was put there from elsewhere.") from error
 

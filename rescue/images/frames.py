@@ -10,7 +10,7 @@ import zstandard
 
 from rescue.errors import DamagedError
 from rescue.images.chain import Chain
-from rescue.images.cipher import Cipher, Digest
+from rescue.images.cipher import Cipher, Digest, Scratch
 from rescue.images.format import MAX_FRAME, Row, RowKind
 from rescue.model.layout import Layout
 from rescue.system.zstd import decompressor
@@ -78,6 +78,7 @@ class FrameDecoder:
 
     def __init__(self) -> None:
         self._decompressor = decompressor(MAX_FRAME)
+        self._scratch = Scratch()
 
     def decode(self, chain: Chain, use: FrameUse, stored: memoryview, buffer: memoryview, *, to_end: bool = True) -> None:
         """Fill ``buffer`` with the frame's content and check every chunk in it. Raises DamagedError.
@@ -97,7 +98,7 @@ class FrameDecoder:
         """The same for a frame of any file. Raises BadFrameError."""
         content = buffer[: use.content]
         try:
-            stored = cipher.open_frame(stored, use.offset)
+            stored = cipher.open_frame(stored, use.offset, self._scratch)
         except DamagedError as error:
             raise BadFrameError(use.chunks[0], "cannot be decrypted") from error
         try:
@@ -123,7 +124,7 @@ class FrameDecoder:
         content = buffer[: use.content]
         filled = 0
         with suppress(DamagedError, zstandard.ZstdError):
-            stored = cipher.open_frame(stored, use.offset)
+            stored = cipher.open_frame(stored, use.offset, self._scratch)
             _check_head(use, stored)
             for position in self._decompressor.fill(stored, content):
                 filled = position

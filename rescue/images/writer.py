@@ -10,7 +10,7 @@ import msgspec
 from blake3 import blake3
 
 from rescue.images.begun import Begun
-from rescue.images.cipher import Cipher
+from rescue.images.cipher import Cipher, Scratch
 from rescue.images.crypto import SealedKind
 from rescue.images.format import (
     MAX_ROWS,
@@ -81,6 +81,7 @@ class ImageWriter:
         """
         self._output = output
         self._cipher = cipher or Cipher(header, None)
+        self._scratch = Scratch()
         self._header = header
         self._plain = header.is_plain
         self._offset = 0  # in the file
@@ -147,7 +148,7 @@ class ImageWriter:
             self._flush_zeros()
             offset = self._offset
             checksum = int.from_bytes(stored[-4:], "little")
-            stored = self._cipher.seal_frame(stored, offset)
+            stored = self._cipher.seal_frame(stored, offset, self._scratch)
             content = sum(chunk.length for chunk in chunks if plain or chunk.is_new)
             # To a stock decoder, a sealed frame is one to skip.
             self._append(stored, *(() if self._header.encryption else (content, checksum)))
