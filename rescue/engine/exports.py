@@ -57,10 +57,14 @@ class Export:
         It is kept in a nameless file in ``folder``, or where nbdkit keeps it. Raises ProgramError.
         """
         socket = self._name("overlay")
+        # Written when it listens: the socket is there before that, and refuses who comes then.
+        pid = socket.with_name(f"{socket.name}.pid")
         command = [
             "nbdkit",
             "--foreground",
             "--exit-with-parent",
+            "--pidfile",
+            str(pid),
             "--unix",
             str(socket),
             "--filter=cow",
@@ -68,7 +72,7 @@ class Export:
             "nbd",
         ]
         command += [f"socket={self.socket}", f"offset={start}", f"range={end - start}"]
-        with running(command, socket.exists, env={"TMPDIR": str(folder)} if folder else None):
+        with running(command, lambda: _written(pid), env={"TMPDIR": str(folder)} if folder else None):
             yield socket
 
     @contextmanager

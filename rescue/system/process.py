@@ -20,6 +20,7 @@ _READY_SECONDS: Final = 60.0
 _END_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.1
 _OUTPUT_LIMIT: Final = 16 << 20
+_IF_ALIVE: Final = '[ "$PPID" = "$0" ] && exec "$@"'
 # Waits for the end of the process that started it, its last thread included; then the mounts that it has left are ended.
 _UNTIL_ENDED: Final = """
 import os, select, sys
@@ -92,9 +93,10 @@ def outliving(*files: int, mounts: Sequence[Path] = ()) -> Iterator[None]:
 
 def _start(arguments: Sequence[str], output: int, env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
     try:
-        # setpriv (util-linux) replaces itself by the program: the child is the program, and dies with us.
+        # setpriv (util-linux) and the shell replace themselves by the program: the child is the program, and dies with us.
+        # The shell sees to it that we have not died before that was asked for.
         return subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *arguments],
+            ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", _IF_ALIVE, str(os.getpid()), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

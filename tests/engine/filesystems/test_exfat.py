@@ -40,7 +40,7 @@ def _mounted(path: Path, options: str = "rw") -> Iterator[Path]:
 
 def _wait_for_unmount(device: str) -> None:
     """umount returns before the FUSE process has written its last blocks and let go of the device."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
             os.close(os.open(device, os.O_RDWR | os.O_EXCL))
