@@ -120,23 +120,32 @@ async def test_what_was_opened_is_shown_when_one_comes_back(machine: RecordedMac
         assert person.name == "PlaceScreen"
 
 
+async def to_options(person: Person, machine: RecordedMachine) -> None:
+    """The disk is unlocked, and the place chosen."""
+    await unlock_which(person, machine)
+    await person.press("enter")
+    await person.type(PASSPHRASE)
+    await person.press("enter", "enter")
+
+
+async def encrypted_review(person: Person, *turned: tuple[str, str]) -> None:
+    """Fields turned by a key each, and a passphrase for the image."""
+    for field, key in turned:
+        person.app.screen.query_one(field).focus()
+        await person.press(key)
+    person.app.screen.query_one("#next").focus()
+    await person.press("enter")
+    for _ in range(2):
+        await person.type("a passphrase for the image")
+        await person.press("enter")
+    assert person.name == "ReviewScreen"
+
+
 async def test_an_encrypted_image_of_an_unlocked_disk_has_both(machine: RecordedMachine, clock: Clock) -> None:
     """The passphrase of the image does not take away what was unlocked."""
     async with at(machine, clock) as person:
-        await unlock_which(person, machine)
-        await person.press("enter")
-        await person.type(PASSPHRASE)
-        await person.press("enter", "enter")
-        person.app.screen.query_one("#encrypt").focus()
-        await person.press("right")
-        person.app.screen.query_one("#recovery").focus()
-        await person.press("left")
-        person.app.screen.query_one("#next").focus()
-        await person.press("enter")
-        for _ in range(2):
-            await person.type("a passphrase for the image")
-            await person.press("enter")
-        assert person.name == "ReviewScreen"
+        await to_options(person, machine)
+        await encrypted_review(person, ("#encrypt", "right"), ("#recovery", "left"))
         assert machine.given[-1].passphrase == "a passphrase for the image"
         assert "31.2 GiB to keep" in " ".join(person.screen().split())
         await person.press("tab", "enter")
@@ -270,22 +279,11 @@ async def test_a_restore_can_go_on_without_the_passphrase(machine: RecordedMachi
 async def test_an_encrypted_image_can_hold_an_unlocked_volume_in_clear(machine: RecordedMachine, clock: Clock) -> None:
     """It is offered only where something was unlocked and the image itself is encrypted."""
     async with at(machine, clock) as person:
-        await unlock_which(person, machine)
-        await person.press("enter")
-        await person.type(PASSPHRASE)
-        await person.press("enter", "enter")
+        await to_options(person, machine)
         row = person.app.screen.query_one("#row-decrypt")
         assert not row.display
-        for name, key in (("#encrypt", "right"), ("#recovery", "left"), ("#decrypt", "right")):
-            person.app.screen.query_one(name).focus()
-            await person.press(key)
+        await encrypted_review(person, ("#encrypt", "right"), ("#recovery", "left"), ("#decrypt", "right"))
         assert row.display
-        person.app.screen.query_one("#next").focus()
-        await person.press("enter")
-        for _ in range(2):
-            await person.type("a passphrase for the image")
-            await person.press("enter")
-        assert person.name == "ReviewScreen"
         request = machine.asked[-1]
         assert isinstance(request, BackupRequest)
         assert (request.encrypt, request.unlock, request.decrypt) == (True, (2,), (2,))
