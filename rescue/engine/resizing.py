@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from rescue.engine.btrfs_identity import as_another
 from rescue.engine.checkers import check
+from rescue.engine.ext_times import folder_times_kept
 from rescue.errors import DamagedError, FormatError, ProgramError
 from rescue.filesystems.btrfs_trees import SUPERBLOCK
 from rescue.filesystems.fields import Fields
@@ -72,8 +73,11 @@ def resize_ext(path: str, size: int | None, check: Check, *, on_copy: bool = Fal
 
     ``on_copy``: a failure loses nothing, so it may also be tried below what resize2fs takes for the smallest size.
     """
-    wanted = [] if size is None else [f"{size // KIB}K"]
-    work(["resize2fs", *(["-f"] if on_copy else []), path, *wanted], check)
+    if size is None:
+        work(["resize2fs", path], check)
+        return
+    with folder_times_kept(path, check):
+        work(["resize2fs", *(["-f"] if on_copy else []), path, f"{size // KIB}K"], check)
 
 
 def resize_ntfs(path: str, size: int | None, check: Check) -> None:

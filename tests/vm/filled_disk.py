@@ -90,8 +90,7 @@ def records(path: Path, root: str) -> dict[int, dict[str, str]]:
     found = {}
     for number, kind in ((ROOT_NUMBER, root), (WINDOWS_NUMBER, "ntfs")):
         with opened(path, *places[number], kind, f"ro{_TOP.get(kind, '')}") as folder:
-            # resize2fs gives folders the present time when it moves inodes that they name.
-            found[number] = record(folder, folder_times=kind != "ext4")
+            found[number] = record(folder)
     return found
 
 

@@ -80,9 +80,7 @@ def _record(folder: Path) -> dict[str, str]:
         for name in [*folders, *names]:
             path = os.path.join(parent, name)
             about = os.lstat(path)
-            # resize2fs gives folders the present time when it moves inodes that they name.
-            changed = "" if stat.S_ISDIR(about.st_mode) else about.st_mtime
-            said = f"{about.st_mode:o} {about.st_uid}:{about.st_gid} {changed}"
+            said = f"{about.st_mode:o} {about.st_uid}:{about.st_gid} {about.st_mtime_ns}"
             if stat.S_ISLNK(about.st_mode):
                 said += f" {os.readlink(path)}"
             elif stat.S_ISREG(about.st_mode):

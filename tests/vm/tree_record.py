@@ -11,16 +11,13 @@ from blake3 import blake3
 _BLOCK = 4 << 20
 
 
-def record(folder: Path, *, folder_times: bool = True) -> dict[str, str]:
-    """Each path below ``folder`` (not the folder itself): kind, mode, owner, links, time, extended attributes, content.
-
-    Without ``folder_times`` the times of folders are left out.
-    """
+def record(folder: Path) -> dict[str, str]:
+    """Each path below ``folder`` (not the folder itself): kind, mode, owner, links, time, extended attributes, content."""
     found = {}
     for parent, folders, names in os.walk(folder):
         for name in [*folders, *names]:
             path = os.path.join(parent, name)
-            found[os.path.relpath(path, folder)] = _line(path, folder_times)
+            found[os.path.relpath(path, folder)] = _line(path)
     return found
 
 
@@ -31,11 +28,9 @@ def differences(wanted: dict[str, str], found: dict[str, str]) -> str:
     return "\n".join([f"{len(paths)} paths differ", *lines]) if paths else ""
 
 
-def _line(path: str, folder_times: bool) -> str:
+def _line(path: str) -> str:
     about = os.lstat(path)
-    words = [f"{about.st_mode:o} {about.st_uid}:{about.st_gid}"]
-    if folder_times or not stat.S_ISDIR(about.st_mode):
-        words.append(str(about.st_mtime_ns))
+    words = [f"{about.st_mode:o} {about.st_uid}:{about.st_gid} {about.st_mtime_ns}"]
     if stat.S_ISLNK(about.st_mode):
         words.append(os.readlink(path))
     elif stat.S_ISREG(about.st_mode):

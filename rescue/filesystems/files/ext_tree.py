@@ -21,6 +21,7 @@ from rescue.filesystems.files.tree import Entry, Kind
 from rescue.model.source import Source
 
 _ROOT: Final = 2
+_FOLDER: Final = 2  # type of a name: EXT4_FT_DIR
 # filetype, recover, meta_bg, extents, 64bit, mmp, flex_bg, ea_inode, csum_seed, largedir, inline_data, encrypt, casefold.
 _READABLE: Final = 0x2 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x10000 | 0x20000
 _INCOMPAT_FILETYPE: Final = 0x2
@@ -129,7 +130,23 @@ class ExtTree(StoredTree[int]):
         )
 
     def names(self, entry: Entry) -> Iterator[tuple[str, int]]:
-        """See StoredTree. Blocks of a hash tree's index look like blocks without names, so all are read in a row."""
+        """See FileTree."""
+        for name, number, _ in self._entries(entry):
+            yield name, number
+
+    def folders(self, entry: Entry) -> Iterator[tuple[str, Entry | None]]:
+        """Every name in a folder, with its entry where it is a folder too. Raises FormatError.
+
+        What is none is not looked at where names tell their types, which is much faster than :meth:`children`.
+        """
+        for name, number, kind in self._entries(entry):
+            found = None
+            if kind in (0, _FOLDER):
+                found = self.load(name, f"{entry.path}/{name}" if entry.path else name, number)
+            yield name, found if found and found.kind is Kind.FOLDER else None
+
+    def _entries(self, entry: Entry) -> Iterator[tuple[str, int, int]]:
+        """Name, inode and type. Blocks of a hash tree's index look like blocks without names, so all are read in a row."""
         inode = _inode_of(entry)
         if inode.flags & _INLINE:
             data = self._inline(inode)
@@ -143,20 +160,22 @@ class ExtTree(StoredTree[int]):
             for offset in range(0, min(run.length, inode.size - run.start), size):
                 yield from self._dirents(self.volume.pread(size, run.place + offset))
 
-    def _dirents(self, block: bytes) -> Iterator[tuple[str, int]]:
+    def _dirents(self, block: bytes) -> Iterator[tuple[str, int, int]]:
+        """Name, inode and type (0: not told) of what a block of a folder names."""
         typed = bool(self._superblock.incompat & _INCOMPAT_FILETYPE)
         position, end = 0, len(block)
         while position + 8 <= end:
             inode, length, name_length = struct.unpack_from("<IHH", block, position)
+            kind = 0
             if typed:
-                name_length &= 0xFF
+                kind, name_length = name_length >> 8 & 7, name_length & 0xFF
             if length in (0, 65535):
                 length = end - position if end == 65536 else length  # 64 KiB does not fit into the field
             if length < 8 or length % 4 or position + length > end or name_length + 8 > length:
                 raise FormatError("ext: a folder is damaged.")
             name = block[position + 8 : position + 8 + name_length]
             if inode and name and name not in (b".", b".."):
-                yield name.decode("utf-8", "surrogateescape"), inode
+                yield name.decode("utf-8", "surrogateescape"), inode, kind
             position += length
 
     def _runs(self, inode: Inode, size: int) -> Iterator[Run]:

@@ -88,6 +88,41 @@ def test_shrunk_to_its_minimum_it_is_whole_and_the_disk_is_untouched(kind: str, 
     assert not found.problem
 
 
+@pytest.mark.parametrize("kind", ["ext4", "ext4-128", "ext2-untyped"])
+def test_folders_keep_their_times(kind: str, tmp_path: Path) -> None:
+    """resize2fs gives the present time to every folder that names an inode with another number."""
+    disk = make(tmp_path / "disk", kind, 4 * GIB)
+    times = [-1, 0, 2**31 - 1, 981173106, -(2**31)]
+    if kind == "ext4":
+        times = [time * 10**9 + 123456789 for time in (*times, 2**31, 2**32, 2**33 - 1, -(2**30))]
+    else:
+        times = [time * 10**9 for time in times]
+    with opened(disk.path, disk.start, disk.end, disk.identity.type) as top:
+        folders = [top / f"folder {a}" / str(b) for a in range(40) for b in range(10)]
+        for folder in folders:
+            folder.mkdir(parents=True)
+            (folder / "file").write_bytes(b"content")
+            (folder / "link").symlink_to("file")
+        for number, path in enumerate(sorted(top.rglob("*"), reverse=True)):
+            os.utime(path, ns=(0, times[number % len(times)]), follow_symlinks=False)
+        os.utime(top, ns=(0, times[3]))
+        wanted = _times(top)
+        numbers = _inodes(top)
+    with disk.blocks() as blocks, shrunk(blocks, disk.start, disk.end, disk.identity, 200 * MIB, folder=tmp_path) as volume:
+        copy_used(volume.source, volume.used, tmp_path / "target", START, 200 * MIB)
+    with opened(tmp_path / "target", START, START + 200 * MIB, disk.identity.type, "ro") as top:
+        assert _times(top) == wanted
+        assert _inodes(top) != numbers
+
+
+def _inodes(top: Path) -> set[int]:
+    return {path.lstat().st_ino for path in top.rglob("*")}
+
+
+def _times(top: Path) -> dict[str, int]:
+    return {str(path.relative_to(top)): path.lstat().st_mtime_ns for path in (top, *top.rglob("*"))}
+
+
 def _small(path: Path, kind: str = "ext4") -> Disk:
     disk = make(path, kind, 400 * MIB)
     with opened(path, disk.start, disk.end, disk.identity.type) as folder:

@@ -27,6 +27,8 @@ MKFS: dict[str, tuple[str, ...]] = {
     "ext4-old": ("mkfs.ext4", "-q", "-F", "-O", "^64bit,^metadata_csum,^flex_bg", "-U", "UUID"),
     "ext3": ("mkfs.ext3", "-q", "-F", "-U", "UUID"),
     "ext2": ("mkfs.ext2", "-q", "-F", "-U", "UUID"),
+    "ext4-128": ("mkfs.ext4", "-q", "-F", "-I", "128", "-U", "UUID"),
+    "ext2-untyped": ("mkfs.ext2", "-q", "-F", "-O", "^filetype", "-U", "UUID"),
     "ntfs": ("mkntfs", "-q", "-F", "-Q", "-L", "some label"),
     "btrfs": ("mkfs.btrfs", "-q", "-L", "some label", "-U", "UUID"),
     "btrfs-xxhash": ("mkfs.btrfs", "-q", "--csum", "xxhash", "-U", "UUID"),
