@@ -23,7 +23,9 @@ def main() -> int:
     from rescue.cli.main import main as run
     from rescue.services.local import LocalMachine
 
-    return run(machine=partial(LocalMachine, standby=standby))
+    code = run(machine=partial(LocalMachine, standby=standby))
+    gc.freeze()  # the interpreter would look through all that is loaded once more at its end
+    return code
 
 
 def wanted(argv: Sequence[str]) -> Standby | None:

@@ -10,6 +10,7 @@ import importlib
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -66,8 +67,15 @@ def stand_by(line: int, kind: str) -> int:
     return main(folder, NO_SECRETS if pipe is None else receive(pipe))
 
 
-if __name__ == "__main__":
+def _run(arguments: Sequence[str]) -> int:
     gc.set_threshold(100_000)  # what is loaded stays: looking through it for rubbish is time lost
-    if sys.argv[1] == "--standby":
-        sys.exit(stand_by(int(sys.argv[2]), sys.argv[3]))
-    sys.exit(main(Path(sys.argv[1]), receive(int(sys.argv[2])) if len(sys.argv) > 2 else NO_SECRETS))
+    if arguments[0] == "--standby":
+        code = stand_by(int(arguments[1]), arguments[2])
+    else:
+        code = main(Path(arguments[0]), receive(int(arguments[1])) if len(arguments) > 1 else NO_SECRETS)
+    gc.freeze()  # nor shall the interpreter at its end
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(_run(sys.argv[1:]))
