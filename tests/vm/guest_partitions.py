@@ -17,7 +17,10 @@ from tests.vm.guest_images import WrongError, by_serial, check, digests, mounted
 MIB = 1 << 20
 DISK = "PRT-EDITED-5D21"
 CLONE = "PRT-CLONED-5D22"
+NVME = "PRT-NVME-5D24"
+SATA = "PRT-SATA-5D25"
 SIZE = 1536 * MIB
+SMALL = 128 * MIB
 
 
 def agrees(device: str, expected: dict[int, str]) -> dict[int, tuple[int, int]]:
@@ -121,11 +124,28 @@ def clone(device: str, files: dict[int, dict[str, str]]) -> None:
     nothing_left()
 
 
+def sanitize() -> None:
+    """A disk that erases itself does so, one that cannot is refused and keeps what it has."""
+    content = os.urandom(SMALL)
+    able, unable = (os.path.realpath(next(Path("/dev/disk/by-id").glob(f"*_{serial}"))) for serial in (NVME, SATA))
+    for device in (able, unable):
+        Path(device).write_bytes(content)
+        run("blockdev", "--flushbufs", device)
+    refused = rescue("wipe", unable, "--method", "sanitize", "--yes", ok=(3,))
+    check("does not know the command to erase itself" in refused.err, refused.err)
+    rescue("wipe", able, "--method", "sanitize", "--yes")
+    for device, expected in ((able, bytes(SMALL)), (unable, content)):
+        run("blockdev", "--flushbufs", device)
+        check(Path(device).read_bytes() == expected, device, "does not hold what it should")
+    nothing_left()
+
+
 def main() -> int:
     """All of it; exit code 1 when something is wrong."""
     start = time.monotonic()
     try:
         edit()
+        sanitize()
     except WrongError as error:
         print(f"WRONG: {error}")
         return 1

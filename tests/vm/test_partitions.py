@@ -1,4 +1,4 @@
-"""The partition editor and a clone on real block devices, whose partitions the kernel has at that moment, in one boot."""
+"""The partition editor, a clone and a sanitize on real block devices, whose partitions the kernel has then, in one boot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rescue.units import MIB
 from tests.vm import guest_partitions
 from tests.vm.debian_disk import blank_disk, formatted_disk
 from tests.vm.evidence import evidence_kept
-from tests.vm.qemu import Drive, Machine, MachineSpec, Medium, booted
+from tests.vm.qemu import Bus, Drive, Machine, MachineSpec, Medium, booted
 
 pytestmark = [pytest.mark.vm, pytest.mark.long, pytest.mark.timeout(9000)]
 
@@ -19,7 +19,7 @@ _SECONDS = 1800.0  # ten times what it takes on an idle machine
 
 
 def test_partitions_that_the_kernel_has(iso: Path, artifacts: Path, disks: Path) -> None:
-    """Created, formatted, resized, moved, cloned; the times of each command stay in ``times.txt``."""
+    """Created, formatted, resized, moved, cloned, erased; the times of each command stay in ``times.txt``."""
     package = disks / "content" / "tests" / "vm"
     package.mkdir(parents=True)
     for name in ("guest_images.py", "guest_partitions.py"):
@@ -31,6 +31,8 @@ def test_partitions_that_the_kernel_has(iso: Path, artifacts: Path, disks: Path)
         drives=(
             Drive(blank_disk(disks / "edited.raw", guest_partitions.SIZE), guest_partitions.DISK),
             Drive(blank_disk(disks / "cloned.raw", guest_partitions.SIZE), guest_partitions.CLONE),
+            Drive(blank_disk(disks / "nvme.raw", guest_partitions.SMALL), guest_partitions.NVME, Bus.NVME),
+            Drive(blank_disk(disks / "sata.raw", guest_partitions.SMALL), guest_partitions.SATA, Bus.SATA),
             Drive(formatted_disk(disks / "store.raw", 64 * MIB, content=disks / "content"), "PRT-STORE-5D23"),
         ),
     )
