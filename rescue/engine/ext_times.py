@@ -11,7 +11,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from rescue.system.blockfile import FileSource
 from rescue.system.process import watch
 
 _SECOND: Final = 10**9
+_AT_ONCE: Final = 20_000  # folders: debugfs says each of its commands again, all of which is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class _Folder:
     number: int  # of its inode
     names: int  # a checksum of what is in it
     modified: int  # nanoseconds
+    precise: bool  # whether its inode has room for parts of a second: else attributes may be at that place
 
 
 @contextmanager
@@ -43,13 +45,13 @@ def folder_times_kept(path: str, check: Callable[[], None]) -> Iterator[None]:
         times.append(folder.modified)
         names.append(folder.names)
     yield
-    wrong: list[tuple[int, int]] = []
+    wrong: list[_Folder] = []
     count = 0
     for folder in _folders(path, check):
         if count >= len(times) or folder.names != names[count]:
             raise ProgramError("The folders are not what they were before resize2fs.")
         if folder.modified != times[count]:
-            wrong.append((folder.number, times[count]))
+            wrong.append(replace(folder, modified=times[count]))
         count += 1
     if count != len(times):
         raise ProgramError(f"There were {len(times)} folders before resize2fs, and there are {count}.")
@@ -64,19 +66,19 @@ def _folders(path: str, check: Callable[[], None]) -> Iterator[_Folder]:
             tree = ExtTree(source)
         except UnsupportedError:
             return
-        root = tree.root()
-        pending: deque[Entry] = deque([root])
-        seen = {root.inode}
+        root = tree.root().inode
+        pending = deque([root])
+        seen = {root}
         while pending:
             check()
-            folder = pending.popleft()
+            folder = tree.load("", "", pending.popleft())
             sum_of_names = 0
             for name, below in _below(tree, folder):
                 sum_of_names = zlib.crc32(name.encode("utf-8", "surrogateescape") + b"/", sum_of_names)
                 if below is not None and below.inode not in seen:
                     seen.add(below.inode)
-                    pending.append(below)
-            yield _Folder(folder.inode, sum_of_names, folder.modified)
+                    pending.append(below.inode)
+            yield _Folder(folder.inode, sum_of_names, folder.modified, tree.keeps_nanoseconds(folder))
 
 
 def _below(tree: ExtTree, folder: Entry) -> Iterator[tuple[str, Entry | None]]:
@@ -87,23 +89,29 @@ def _below(tree: ExtTree, folder: Entry) -> Iterator[tuple[str, Entry | None]]:
         return
 
 
-def _set_times(path: str, wanted: list[tuple[int, int]], check: Callable[[], None]) -> None:
-    """Give inodes their times (nanoseconds) with debugfs, which keeps the checksums right. Raises ProgramError."""
-    with tempfile.TemporaryDirectory(prefix="rescue-") as name:
-        script = Path(name) / "times"
-        with script.open("w") as file:
-            for number, time in wanted:
-                seconds, rest = divmod(time, _SECOND)
-                # Unsigned: debugfs takes -1 for a word that it does not understand.
-                file.write(f"set_inode_field <{number}> mtime @{seconds % 2**32}\n")
-                # The nanoseconds, and the bits of the seconds beyond 32 (an inode of 128 bytes has neither).
-                file.write(f"set_inode_field <{number}> mtime_extra {rest << 2 | _epoch(seconds)}\n")
-        code, said = watch(["debugfs", "-w", "-f", str(script), path], lambda _text: check())
-    with FileSource(path) as source:
-        tree = ExtTree(source)
-        if code or any(tree.load("", "", number).modified != time for number, time in wanted):
-            last = (said.strip().splitlines() or ["it said nothing"])[-1][:300]
-            raise ProgramError(f"debugfs did not set the times of folders (exit code {code}): {last}")
+def _set_times(path: str, wanted: list[_Folder], check: Callable[[], None]) -> None:
+    """Give folders their times with debugfs, which keeps the checksums right. Raises ProgramError."""
+    for first in range(0, len(wanted), _AT_ONCE):
+        part = wanted[first : first + _AT_ONCE]
+        with tempfile.TemporaryDirectory(prefix="rescue-") as name:
+            script = Path(name) / "times"
+            script.write_text("".join(map(_commands, part)))
+            code, said = watch(["debugfs", "-w", "-f", str(script), path], lambda _text: check())
+        with FileSource(path) as source:
+            tree = ExtTree(source)
+            if code or any(tree.load("", "", folder.number).modified != folder.modified for folder in part):
+                last = (said.strip().splitlines() or ["it said nothing"])[-1][:300]
+                raise ProgramError(f"debugfs did not set the times of folders (exit code {code}): {last}")
+
+
+def _commands(folder: _Folder) -> str:
+    seconds, rest = divmod(folder.modified, _SECOND)
+    # By halves: some versions of debugfs write the upper half with the lower one, whether there is room for it or not.
+    said = f"set_inode_field <{folder.number}> mtime_lo {seconds % 2**32}\n"
+    if folder.precise:
+        # The nanoseconds, and the bits of the seconds beyond 32.
+        said += f"set_inode_field <{folder.number}> mtime_hi {rest << 2 | _epoch(seconds)}\n"
+    return said
 
 
 def _epoch(seconds: int) -> int:

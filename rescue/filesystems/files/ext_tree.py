@@ -33,6 +33,7 @@ _EXTENTS: Final = 0x80000
 _INLINE: Final = 0x10000000
 _IN_INODE: Final = 60  # bytes for the block map, for a short link, or for the head of inline data
 _LINK_LIMIT: Final = 65536
+_MODIFIED_EXTRA: Final = 0x88
 ENCRYPTED: Final = "It is encrypted (fscrypt)."
 
 
@@ -120,7 +121,7 @@ class ExtTree(StoredTree[int]):
             gid=gid | gid_high << 16,
             accessed=_time(data, 0x08, 0x8C),
             changed=_time(data, 0x0C, 0x84),
-            modified=_time(data, 0x10, 0x88),
+            modified=_time(data, 0x10, _MODIFIED_EXTRA),
             created=_time(data, 0x90, 0x94) if _has(data, 0x94) else None,
             inode=ref,
             links=struct.unpack_from("<H", data, 0x1A)[0],
@@ -144,6 +145,10 @@ class ExtTree(StoredTree[int]):
             if kind in (0, _FOLDER):
                 found = self.load(name, f"{entry.path}/{name}" if entry.path else name, number)
             yield name, found if found and found.kind is Kind.FOLDER else None
+
+    def keeps_nanoseconds(self, entry: Entry) -> bool:
+        """Whether its inode has the field for parts of a second of its time of modification."""
+        return _has(_inode_of(entry).data, _MODIFIED_EXTRA)
 
     def _entries(self, entry: Entry) -> Iterator[tuple[str, int, int]]:
         """Name, inode and type. Blocks of a hash tree's index look like blocks without names, so all are read in a row."""

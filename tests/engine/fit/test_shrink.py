@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from rescue.engine import ext_times
 from rescue.engine.checkers import check
+from rescue.engine.ext_times import folder_times_kept
 from rescue.engine.minimum import minimum_size
 from rescue.engine.overlay import SourceBlocks, overlay_estimate
-from rescue.engine.resizing import EXT
+from rescue.engine.resizing import EXT, nothing
 from rescue.engine.shrink import shrunk
 from rescue.errors import CancelledError, DamagedError, RefusedError, SourceReadError, UnsupportedError, UsageError
 from rescue.filesystems.ext_superblock import read_superblock
+from rescue.filesystems.files.ext_tree import ExtTree
+from rescue.filesystems.files.tree import Entry
 from rescue.filesystems.identify import identify
 from rescue.filesystems.maps import used_map
 from rescue.images.chain import Chain
@@ -113,6 +117,52 @@ def test_folders_keep_their_times(kind: str, tmp_path: Path) -> None:
     with opened(tmp_path / "target", START, START + 200 * MIB, disk.identity.type, "ro") as top:
         assert _times(top) == wanted
         assert _inodes(top) != numbers
+
+
+def test_attributes_where_others_have_parts_of_seconds_stay(tmp_path: Path) -> None:
+    """Inodes by the ext3 of old kernels: four bytes of extra fields, and behind them the attributes."""
+    volume = tmp_path / "volume"
+    run(["mkfs.ext3", "-q", "-F", "-I", "256", str(volume), "64M"])
+    names = [f"folder{number}" for number in range(5)]
+    lines = [f"mkdir {name}\nset_inode_field {name} extra_isize 4\nea_set {name} user.note kept-{name}\n" for name in names]
+    (tmp_path / "script").write_text("".join(lines))
+    run(["debugfs", "-w", "-f", str(tmp_path / "script"), str(volume)])
+    touch = "".join(f"set_inode_field {name} mtime_lo 77\n" for name in names)
+    (tmp_path / "script").write_text(touch)
+    with FileSource(volume) as source:
+        before = [(entry.path, entry.modified) for entry in _folders_of(source)]
+    with folder_times_kept(str(volume), nothing):
+        run(["debugfs", "-w", "-f", str(tmp_path / "script"), str(volume)])
+        with FileSource(volume) as source:
+            assert {entry.modified for entry in _folders_of(source)} == {77 * 10**9}
+    with FileSource(volume) as source:
+        tree = ExtTree(source)
+        assert [(entry.path, entry.modified) for entry in _folders_of(source)] == before
+        for entry in _folders_of(source):
+            assert tree.xattrs(entry) == {"user.note": f"kept-{entry.path}".encode()}
+    run(["e2fsck", "-f", "-n", str(volume)])
+
+
+def _folders_of(source: Source) -> list[Entry]:
+    tree = ExtTree(source)
+    return [entry for entry in tree.children(tree.root()) if entry.name.startswith("folder")]
+
+
+def test_more_folders_than_are_done_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ext_times, "_AT_ONCE", 7)
+    volume = tmp_path / "volume"
+    top = tmp_path / "top"
+    for number in range(50):
+        (top / f"folder{number}").mkdir(parents=True)
+    run(["mkfs.ext4", "-q", "-F", "-d", str(top), str(volume), "64M"])
+    with FileSource(volume) as source:
+        before = [(entry.path, entry.modified) for entry in _folders_of(source)]
+    with folder_times_kept(str(volume), nothing):
+        touch = "".join(f"set_inode_field folder{number} mtime_lo 77\n" for number in range(50))
+        (tmp_path / "script").write_text(touch)
+        run(["debugfs", "-w", "-f", str(tmp_path / "script"), str(volume)])
+    with FileSource(volume) as source:
+        assert [(entry.path, entry.modified) for entry in _folders_of(source)] == before
 
 
 def _inodes(top: Path) -> set[int]:
