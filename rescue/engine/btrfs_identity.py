@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import xxhash
+from blake3 import blake3
 
 from rescue.errors import FormatError, UnsupportedError
 from rescue.filesystems.btrfs_checksums import checksum
@@ -59,8 +60,11 @@ def as_another(path: str) -> Iterator[None]:
         if superblock.num_devices != 1:
             raise UnsupportedError("It is a btrfs over several devices.")
         before = _Names.of(volume.pread(SUPERBLOCK_SIZE, SUPERBLOCK))
+    if before.apart and before.fsid == _passing(before.fsid[:8], before.metadata_uuid):
+        # The power was cut, or this program was killed, before it was again who it had been.
+        before = _Names(before.metadata_uuid, bytes(16), apart=False)
     used = before.metadata_uuid if before.apart else before.fsid
-    _rename(path, _Names(os.urandom(16), used, apart=True))
+    _rename(path, _Names(_passing(os.urandom(8), used), used, apart=True))
     try:
         yield
     finally:
@@ -68,6 +72,11 @@ def as_another(path: str) -> Iterator[None]:
             # The kernel remembers every device of a btrfs that it saw.
             run(["btrfs", "device", "scan", "--forget", path], ok=range(256))
         _rename(path, before)
+
+
+def _passing(chosen: bytes, used: bytes) -> bytes:
+    """A UUID that tells that it is one for a time, by 8 bytes that are chosen."""
+    return chosen + blake3(b"rescue: a name for a time" + chosen + used).digest(8)
 
 
 def _rename(path: str, names: _Names) -> None:

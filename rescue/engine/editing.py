@@ -12,6 +12,7 @@ from rescue.engine.grow import grow
 from rescue.engine.hidden_sectors import set_hidden_sectors
 from rescue.engine.resizing import (
     EXT,
+    flush,
     require_sound,
     resize_ext,
     resize_ntfs,
@@ -116,7 +117,7 @@ def format_volume(path: str, start: int, end: int, sector_size: int, filesystem:
         sink.flush()
     with loop_device(path, offset=start, size=end - start, writable=True, sector_size=sector_size) as node:
         run(mkfs_command(filesystem, label, node, start, sector_size), timeout=_MKFS_SECONDS)
-        _flush(node)
+        flush(node)
     found = identify(path, start, end - start)
     if found.type != filesystem or (label and found.label.casefold() != label.casefold()):
         raise DamagedError(
@@ -127,28 +128,25 @@ def format_volume(path: str, start: int, end: int, sector_size: int, filesystem:
         sink.flush()
 
 
-def _flush(path: str) -> None:
-    with FileSink(path) as sink:
-        sink.flush()
-
-
 def resize_volume(path: str, start: int, old_end: int, new_end: int, identity: Identity, check: Callable[[], None]) -> str:
     """Give the file system at ``start`` the bytes up to ``new_end``; a sentence on what was done.
+
+    There is no other copy of it: a program that has begun to write on it is not ended by ``check``, but waited for.
 
     Raises DamagedError (its own check finds it damaged), ProgramError (it does not get that small, among others).
     """
     if new_end >= old_end:
-        return grow(path, start, new_end, identity, check=check)
+        return grow(path, start, new_end, identity, check=check, in_place=True)
     size = new_end - start
     with loop_device(path, offset=start, size=old_end - start, writable=True) as node:
         match identity.type:
             case kind if kind in EXT:
                 settle_ext(node, check)
-                resize_ext(node, size, check)
+                resize_ext(node, size, check, in_place=True)
                 require_sound(identity, node)
             case "ntfs":
                 require_sound(identity, node)
-                resize_ntfs(node, size, check)
+                resize_ntfs(node, size, check, in_place=True)
                 require_sound(identity, node)
             case "btrfs":
                 require_sound(identity, node)
@@ -158,5 +156,5 @@ def resize_volume(path: str, start: int, old_end: int, new_end: int, identity: I
                 resize_swap(node, size)
             case _:
                 raise RefusedError(f"{identity.type or 'What is in it'} cannot be made smaller.", "Leave its size as it is.")
-        _flush(node)
+        flush(node)
     return f"{identity.type} has {human_size(size)} now."

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 from rescue.engine.hidden_sectors import seal_exfat
-from rescue.engine.resizing import EXT, Check, require_sound, settle_ext, work
-from rescue.errors import DamagedError, FormatError, TargetWriteError, UnsupportedError
+from rescue.engine.resizing import EXT, Check, flush, require_sound, settle_ext, work
+from rescue.errors import DamagedError, FormatError, UnsupportedError
 from rescue.filesystems.fields import Fields
 from rescue.filesystems.identify import identify
 from rescue.model.source import SliceSource, Source
@@ -46,8 +45,8 @@ def set_uuid(path: str, start: int, end: int, identity: Identity, new: str, chec
     else:
         with loop_device(path, offset=start, size=end - start, writable=True) as node:
             _by_tool(node, kind, new, check)
-            _flush(node)
-    _flush(path)
+            flush(node)
+    flush(path)
     found = identify(path, start, end - start)
     if found.uuid.casefold() != new.casefold():
         raise DamagedError(f"{kind} on {path} did not take the UUID {new}: it says {found.uuid or 'none'}.")
@@ -116,15 +115,3 @@ def _exfat(volume: Source, new: str) -> list[tuple[int, bytes]]:
             seal_exfat(region, sector)
             found.append((place, bytes(region)))
     return found
-
-
-def _flush(path: str) -> None:
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        raise TargetWriteError(
-            f"{path} does not take data any more: {error.strerror}.", "Check the cable and the disk."
-        ) from error
-    finally:
-        os.close(fd)

@@ -6,12 +6,11 @@ it is, and nothing changes the size of records in place. wimlib reads and writes
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Final
 
 from rescue.engine.refill_compare import require_equal
-from rescue.engine.resizing import Check, mounted_here, require_sound, work
+from rescue.engine.resizing import Check, mounted_here, onto_medium, require_sound, work
 from rescue.errors import FormatError
 from rescue.filesystems.maps import used_map
 from rescue.filesystems.ntfs_mft import Mft, read_geometry
@@ -60,11 +59,7 @@ def refill(old: str, identity: Identity, target: str, start: int, size: int, sec
         work(["mkntfs", "--quick", "--force", "--quiet", *place, "--cluster-size", str(cluster), *label, node], check)
         work(["bash", "-c", _COPY, "bash", old, node], check)
         work(["ntfslabel", "--force", f"--new-serial={identity.uuid}", node], check)
-        fd = os.open(node, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        onto_medium(node, target)
         with mounted_here(old, "ntfs-3g", _OPTIONS) as ours, mounted_here(node, "ntfs-3g", _OPTIONS) as theirs:
             require_equal(ours, theirs, check, more=_MORE)
         require_sound(identity, node)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,9 +11,10 @@ from rescue.engine import exfat_content, exfat_refill, fat_content, fat_refill, 
 from rescue.engine.minimum import minimum_size
 from rescue.engine.overlay import MEMORY, volume_overlay
 from rescue.engine.refill_compare import require_equal
+from rescue.engine.refill_flags import copy_marks
 from rescue.engine.refill_make import make_ext, make_f2fs, make_xfs
 from rescue.engine.refill_times import put_right
-from rescue.engine.resizing import Check, mounted_here, nothing, require_sound, work
+from rescue.engine.resizing import Check, mounted_here, nothing, onto_medium, require_sound, work
 from rescue.errors import DamagedError, RefusedError, RescueError, UnsupportedError, UsageError
 from rescue.images.nbd.session import Blocks
 from rescue.model.source import Sink, SliceSource, Source
@@ -22,15 +22,24 @@ from rescue.model.volume import Identity
 from rescue.system.blockfile import FileSink, FileSource
 from rescue.system.loop import loop_device
 from rescue.system.mounts import in_private_mounts
-from rescue.system.run import have, run
+from rescue.system.run import have
 from rescue.units import human_size
 
 REFILLABLE: Final = frozenset({"xfs", "f2fs", "vfat", "exfat"})
 _OPTIONS: Final[dict[str, tuple[str, ...]]] = {"xfs": ("nouuid",)}
 # Room that xfs takes ahead of what is written would fill the holes of files with many pieces.
 _WRITING: Final[dict[str, tuple[str, ...]]] = {"xfs": ("allocsize=4k",)}
-# Owners, times, hard links, ACLs, extended attributes, holes; what is mounted below is not part of it.
-_COPY: Final = ("rsync", "--archive", "--hard-links", "--acls", "--xattrs", "--numeric-ids", "--one-file-system")
+# Owners, times to the nanosecond, hard links, ACLs, extended attributes, holes; what is mounted below is not part of it.
+_COPY: Final = (
+    "rsync",
+    "--archive",
+    "--modify-window=-1",
+    "--hard-links",
+    "--acls",
+    "--xattrs",
+    "--numeric-ids",
+    "--one-file-system",
+)
 # The main process is the one that writes: when it is ended, the other one has nobody to write to.
 _DUMP: Final = 'exec xfsrestore -v silent -J - "$2" < <(exec xfsdump -v silent -J -l 0 - "$1")'
 
@@ -135,17 +144,8 @@ def _by_files(
                 put_right(old, new, check)
             else:
                 work([*_COPY, "--sparse", "--quiet", f"{old}/", f"{new}/"], check)
-        _flush(node)
-        _flush(target)
-        run(["blockdev", "--flushbufs", node])
+                copy_marks(old, new, check)
+        onto_medium(node, target)
         with mounted_here(node, kind, ["ro", *options]) as new:
             require_equal(old, new, check)
         require_sound(identity, node)
-
-
-def _flush(path: str) -> None:
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

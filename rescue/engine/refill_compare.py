@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from rescue.engine.refill_flags import marks_of
 from rescue.errors import DamagedError, RescueError
 from rescue.units import MIB
 
@@ -60,8 +61,10 @@ def _different(path: bytes, why: str) -> DamagedError:
 
 def require_equal(old: Path, new: Path, check: Callable[[], None], *, more: More | None = None) -> None:
     """Raise DamagedError with the first name that differs: in kind, mode, owner, time, size, content, target, device,
-    extended attributes with ACLs, or in which names are one file. ``more`` are attributes that are there without being listed,
-    and what of their values counts. ``check`` is called often. Raises RescueError when one cannot be read.
+    flags, project, extended attributes with ACLs, or in which names are one file.
+
+    ``more`` are attributes that are there without being listed, and what of their values counts. ``check`` is called often.
+    Raises RescueError when one cannot be read.
     """
     files: dict[int, int] = {}  # files with several names: inode there, inode here
     levels: list[_Level] = []
@@ -109,6 +112,8 @@ def _same_node(old: int, new: int, name: bytes, path: bytes, files: dict[int, in
             raise _different(path, "it has not as many names")
         if ours.st_nlink > 1 and files.setdefault(ours.st_ino, theirs.st_ino) != theirs.st_ino:
             raise _different(path, "it is not the same file as under its other name")
+    if (stat.S_ISDIR(ours.st_mode) or stat.S_ISREG(ours.st_mode)) and marks_of(name, old) != marks_of(name, new):
+        raise _different(path, "its flags or its project differ")
     attributes = _attributes(old, name, more)
     if attributes != _attributes(new, name, more):
         raise _different(path, "its extended attributes differ")

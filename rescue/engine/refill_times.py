@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from rescue.engine.refill_flags import changeable, opened
 from rescue.errors import TargetWriteError
 
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY
@@ -48,8 +49,7 @@ def put_right(old: Path, new: Path, check: Callable[[], None]) -> None:
                     levels.append((here, below, names))
                     names += os.listdir(here)
                 else:
-                    times = (found.st_atime_ns, found.st_mtime_ns)
-                    os.utime(name, ns=times, dir_fd=theirs, follow_symlinks=False)
+                    _times_of_file(name, theirs, (found.st_atime_ns, found.st_mtime_ns))
             except (FileNotFoundError, NotADirectoryError):
                 continue
     except OSError as error:
@@ -61,13 +61,27 @@ def put_right(old: Path, new: Path, check: Callable[[], None]) -> None:
 
 
 def _times(found: os.stat_result, fd: int) -> None:
-    os.utime(fd, ns=(found.st_atime_ns, found.st_mtime_ns))
+    with changeable(fd):
+        os.utime(fd, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _times_of_file(name: str, folder: int, times: tuple[int, int]) -> None:
+    try:
+        os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
+    except PermissionError:
+        fd = opened(name, folder)
+        try:
+            with changeable(fd):
+                os.utime(fd, ns=times)
+        finally:
+            os.close(fd)
 
 
 def _root(old: int, new: int) -> None:
     found = os.stat(old)
-    os.chown(new, found.st_uid, found.st_gid)
-    os.chmod(new, stat.S_IMODE(found.st_mode))
-    for name in os.listxattr(old):
-        if not name.startswith(_SHOWN_TWICE):
-            os.setxattr(new, name, os.getxattr(old, name))
+    with changeable(new):
+        os.chown(new, found.st_uid, found.st_gid)
+        os.chmod(new, stat.S_IMODE(found.st_mode))
+        for name in os.listxattr(old):
+            if not name.startswith(_SHOWN_TWICE):
+                os.setxattr(new, name, os.getxattr(old, name))

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from rescue.engine.btrfs_identity import as_another
 from rescue.engine.checkers import check
 from rescue.engine.ext_times import folder_times_kept
-from rescue.errors import DamagedError, FormatError, ProgramError
+from rescue.errors import DamagedError, FormatError, ProgramError, TargetWriteError
 from rescue.filesystems.btrfs_trees import SUPERBLOCK
 from rescue.filesystems.fields import Fields
 from rescue.model.volume import Identity
@@ -20,6 +20,7 @@ from rescue.system.blockfile import FileSink, FileSource
 from rescue.system.loop import loop_device
 from rescue.system.mounts import in_private_mounts, mounted
 from rescue.system.process import watch
+from rescue.system.run import run
 from rescue.units import GIB, KIB, MIB, align_up
 
 EXT: Final = ("ext2", "ext3", "ext4", "ext4dev")
@@ -68,25 +69,58 @@ def settle_ext(path: str, check: Check) -> None:
         )
 
 
-def resize_ext(path: str, size: int | None, check: Check, *, on_copy: bool = False) -> None:
+def resize_ext(path: str, size: int | None, check: Check, *, in_place: bool = False) -> None:
     """Give an ext2, ext3 or ext4 that was just checked ``size`` bytes, or all of the device. Raises ProgramError.
 
-    ``on_copy``: a failure loses nothing, so it may also be tried below what resize2fs takes for the smallest size.
+    ``in_place``: there is no other copy, so what has begun to write is not ended by ``check``. Otherwise a failure loses
+    nothing, and it is also tried below what resize2fs takes for the smallest size.
     """
+    check()
+    writing = nothing if in_place else check
     if size is None:
-        work(["resize2fs", path], check)
+        work(["resize2fs", path], writing)
         return
-    with folder_times_kept(path, check):
-        work(["resize2fs", *(["-f"] if on_copy else []), path, f"{size // KIB}K"], check)
+    with folder_times_kept(path, writing):
+        work(["resize2fs", *([] if in_place else ["-f"]), path, f"{size // KIB}K"], writing)
 
 
-def resize_ntfs(path: str, size: int | None, check: Check) -> None:
-    """Give an NTFS ``size`` bytes, its backup boot sector included, or all of the device. Raises ProgramError."""
+def resize_ntfs(path: str, size: int | None, check: Check, *, in_place: bool = False) -> None:
+    """Give an NTFS ``size`` bytes, its backup boot sector included, or all of the device. Raises ProgramError.
+
+    ``in_place`` as for :func:`resize_ext`.
+    """
+    check()
+    writing = nothing if in_place else check
     wanted = [] if size is None else ["--size", str(size)]
     # Each --force answers one of its questions.
-    work(["ntfsresize", "--force", "--force", "--no-progress-bar", *wanted, path], check)
+    work(["ntfsresize", "--force", "--force", "--no-progress-bar", *wanted, path], writing)
     # It leaves a mark that makes Windows check the volume at its next start; we have just done so, and it must be clean.
-    work(["ntfsfix", "--clear-dirty", path], check)
+    work(["ntfsfix", "--clear-dirty", path], writing)
+
+
+def flush(path: str) -> None:
+    """Have a device or file write down what it was given. Raises TargetWriteError."""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        raise TargetWriteError(
+            f"{path} does not take data any more: {error.strerror}.", "Check the cable and the disk."
+        ) from error
+    finally:
+        os.close(fd)
+
+
+def onto_medium(node: str, target: str) -> None:
+    """The same for a loop device over a disk or file, both of which forget it then: what is read next comes from the medium.
+
+    Raises TargetWriteError, ProgramError.
+    """
+    flush(node)
+    flush(target)
+    with FileSource(target) as written:
+        written.drop_cache()
+    run(["blockdev", "--flushbufs", node])
 
 
 @contextmanager
@@ -131,7 +165,7 @@ def shrink_btrfs(path: str, size: int, check: Check, folder: Path | None = None)
                 _resize_btrfs(root, size, check, number)
             except ProgramError:
                 # Half empty block groups take the room. New ones are the smaller, the smaller the file system is by then.
-                _compact_btrfs(root, size, check)
+                _compact_btrfs(root, size, check, number)
                 try:
                     _resize_btrfs(root, size, check, number)
                 except ProgramError:
@@ -173,7 +207,7 @@ def _resize_btrfs(root: Path, size: int, check: Check, device: int) -> None:
     work(["btrfs", "filesystem", "resize", f"{device}:{size}", str(root)], check)
 
 
-def _compact_btrfs(root: Path, size: int, check: Check) -> None:
+def _compact_btrfs(root: Path, size: int, check: Check, device: int) -> None:
     """Come close to ``size`` step by step, joining half empty block groups where there is no room for a step."""
     for factor in _STEPS:
         step = align_up(int(size * factor), 64 * KIB)
@@ -185,7 +219,7 @@ def _compact_btrfs(root: Path, size: int, check: Check) -> None:
             if percent >= 0:
                 filters = [f"-dusage={percent}", f"-musage={percent}"]
                 watch(["btrfs", "balance", "start", *filters, str(root)], lambda _text: check())
-            if not watch(["btrfs", "filesystem", "resize", str(step), str(root)], lambda _text: check())[0]:
+            if not watch(["btrfs", "filesystem", "resize", f"{device}:{step}", str(root)], lambda _text: check())[0]:
                 break
 
 

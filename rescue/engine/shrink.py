@@ -136,7 +136,7 @@ def _shrink(overlay: Overlay, identity: Identity, size: int, check: Check) -> No
             resize_swap(path, size)
         case _:
             try:
-                resize_ext(path, size, check, on_copy=True)
+                resize_ext(path, size, check)
             except ProgramError as error:
                 hint = f"Nothing was written. Give it more room. {error.hint}"
                 raise ProgramError(

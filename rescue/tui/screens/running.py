@@ -99,7 +99,7 @@ def consequence(plan: Plan, index: int) -> str:
         case CopyVolume():
             return "The copy is then not complete, and no partition holds it. Nothing else has been changed."
         case ResizeVolume():
-            return "The file system that is being resized may be damaged."
+            return "What is changing the file system is not interrupted: it is waited for, and the rest is not done."
         case MoveVolume():
             return "The partition is then between two places, and nothing of it is lost: rescue partition --continue goes on."
         case _:

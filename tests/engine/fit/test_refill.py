@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rescue.engine import refill as refill_module
 from rescue.engine.minimum import minimum_size
 from rescue.engine.overlay import SourceBlocks
 from rescue.engine.refill import refill
@@ -21,6 +22,7 @@ from rescue.system.run import run
 from rescue.units import GIB, MIB
 from tests.engine.devices.loops import attached
 from tests.engine.filesystems.files.content import assert_same, fill_unix
+from tests.engine.filesystems.oracle import describe, fill
 from tests.engine.fit.volumes import START, Disk, digest, make, opened
 
 pytestmark = pytest.mark.engine
@@ -79,6 +81,7 @@ def test_an_xfs_is_made_anew_with_all_it_holds(options: tuple[str, ...], tmp_pat
         root.chmod(0o750)
         os.setxattr(root, "user.of the root", b"yes")
         run(["xfs_io", "-c", "chproj 42", str(root / "top")])
+        flags = _flagged(root)
     before = digest(disk.path)
     with disk.blocks() as blocks:
         least = minimum_size(blocks, disk.start, disk.end, disk.identity, folder=tmp_path)
@@ -100,10 +103,65 @@ def test_an_xfs_is_made_anew_with_all_it_holds(options: tuple[str, ...], tmp_pat
         assert new.stat().st_mode == old.stat().st_mode
         assert os.getxattr(new, "user.of the root") == b"yes"
         assert "42" in run(["xfs_io", "-r", "-c", "lsproj", str(new / "top")]).text
+        assert _flags(new) == flags
     with target.open("rb") as file:
         assert file.read(OTHER_START) == b"\xaa" * OTHER_START
         file.seek(OTHER_START + least.bytes)
         assert file.read() == b"\xbb" * MIB
+
+
+def _flagged(root: Path) -> dict[str, str]:
+    """Put files with flags there, in a folder that nobody may change."""
+    (root / "flags").mkdir()
+    for flag in ("i", "a", "A", "d", "S", ""):
+        (root / f"flags/file {flag}").write_text(flag)
+        if flag:
+            run(["chattr", f"+{flag}", str(root / f"flags/file {flag}")])
+    run(["chattr", "+i", str(root / "flags")])
+    return _flags(root)
+
+
+def _flags(root: Path) -> dict[str, str]:
+    # What says how a file is stored (e: in extents) is not of interest.
+    return {
+        str(path.relative_to(root)): run(["lsattr", "-d", str(path)]).text.split()[0].replace("e", "").replace("-", "")
+        for path in (root / "flags", *(root / "flags").iterdir())
+    }
+
+
+def test_an_ext_with_small_blocks_goes_onto_large_sectors_with_its_flags(tmp_path: Path) -> None:
+    disk = make(tmp_path / "disk", "ext4-1k", 256 * MIB)
+    with opened(disk.path, disk.start, disk.end, "ext4") as root:
+        fill(root / "files", 1, 20 * MIB)
+        flags = _flagged(root)
+        tree = describe(root)
+    assert {"", "i", "a", "A", "d", "S"} <= set(flags.values())
+    target = _target(tmp_path / "target", 256 * MIB)
+    with disk.blocks() as blocks:
+        places = (disk.start, disk.end, disk.identity, str(target), OTHER_START, OTHER_START + 256 * MIB)
+        refill(blocks, *places, sector_size=4096, folder=tmp_path)
+    with opened(target, OTHER_START, OTHER_START + 256 * MIB, "ext4", "ro") as root:
+        assert describe(root) == tree
+        assert _flags(root) == flags
+
+
+def test_what_was_written_is_compared_as_the_medium_gives_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the page cache proves nothing."""
+    disk = make(tmp_path / "disk", "xfs", 400 * MIB)
+    with opened(disk.path, disk.start, disk.end, "xfs") as root:
+        fill(root / "files", 1, 60 * MIB)
+    target = _target(tmp_path / "target", 400 * MIB)
+    compared = refill_module.require_equal
+    cached: list[int] = []
+
+    def compare(old: Path, new: Path, check: Check) -> None:
+        out = run(["fincore", "--bytes", "--noheadings", "--output", "RES", str(target)]).text
+        cached.append(int(out.split()[0]))
+        compared(old, new, check)
+
+    monkeypatch.setattr(refill_module, "require_equal", compare)
+    _refill(disk, target, 400 * MIB, tmp_path)
+    assert cached[0] < 8 * MIB  # what mounting it took
 
 
 def test_what_the_programs_leave_out_is_found(tmp_path: Path) -> None:
