@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Final
 
 from rescue.errors import FormatError, SourceReadError
@@ -73,11 +75,10 @@ def _windows(area: Extent, deep: bool) -> Iterator[Extent]:
         for start in range(area.start, area.end, _WINDOW):
             yield Extent(start, min(start + _WINDOW, area.end))
         return
-    usual = set(range(align_up(area.start, MIB), area.end, MIB))
-    for base in (0, _TRACK):
-        usual.update(range(base + align_up(max(area.start - base, 0), _CYLINDER), area.end, _CYLINDER))
-    usual.add(area.start)  # right behind what was before it
-    for start in sorted(usual):
+    cylinders = (range(base + align_up(max(area.start - base, 0), _CYLINDER), area.end, _CYLINDER) for base in (0, _TRACK))
+    # The first place is right behind what was before it.
+    usual = heapq.merge([area.start], range(align_up(area.start, MIB), area.end, MIB), *cylinders)
+    for start, _ in groupby(usual):
         yield Extent(start, min(start + 512, area.end))
 
 

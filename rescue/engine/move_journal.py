@@ -155,9 +155,10 @@ class Begun(msgspec.Struct, frozen=True):
         return _shape(layout) in (_shape(self.record.before), _shape(self.record.after))
 
     def is_at_table(self, layout: Layout) -> bool:
-        """Whether all was moved, and the new table is there already."""
+        """Whether all was moved, and the new table is there already as a whole."""
         moved = sum(extent.length for extent in self.record.extents)
-        return self.done == moved and _shape(layout) == _shape(self.record.after)
+        # One that was cut off in the middle is read from its backup.
+        return self.done == moved and _shape(layout) == _shape(self.record.after) and not layout.problems
 
     def still_holds(self, source: Source) -> bool:
         """Whether what was copied last is still there: else something else wrote to the disk since."""

@@ -5,12 +5,13 @@ No symbolic link is followed, so that nothing outside of the file system can be 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from rescue.engine.fat_content import Chain, Folder, read_content
 from rescue.engine.resizing import EXT, mounted_here
@@ -63,17 +64,24 @@ def replaced(text: bytes, names: Mapping[str, str]) -> bytes:
     return pattern.sub(other, text)
 
 
-def follow(path: str, start: int, end: int, kind: str, names: Mapping[str, str]) -> list[str]:
-    """Change ``names`` in the files of one file system ``[start, end)`` of a disk; which files were changed.
+class Followed(NamedTuple):
+    """Files that name the new ones now, and those that nobody may change: in a read-only snapshot, or with the flag for that."""
+
+    changed: list[str]
+    left: list[str]
+
+
+def follow(path: str, start: int, end: int, kind: str, names: Mapping[str, str]) -> Followed:
+    """Change ``names`` in the files of one file system ``[start, end)`` of a disk.
 
     Needs root, and the kernel's driver, but for FAT. Raises UnsupportedError, ProgramError, TargetWriteError, RescueError.
     """
     if kind == "vfat":
-        return _in_fat(path, start, end, names) if end - start <= _LARGEST_FAT else []
+        return Followed(_in_fat(path, start, end, names) if end - start <= _LARGEST_FAT else [], [])
     if kind not in (*EXT, "xfs", "btrfs"):
-        return []
+        return Followed([], [])
 
-    def edit() -> list[str]:
+    def edit() -> Followed:
         with (
             loop_device(path, offset=start, size=end - start, writable=True) as node,
             mounted_here(node, kind, ["rw", "nosuid", "nodev", "noexec", *_MOUNT.get(kind, ())]) as root,
@@ -83,20 +91,21 @@ def follow(path: str, start: int, end: int, kind: str, names: Mapping[str, str])
     return in_private_mounts(edit)
 
 
-def _in_tree(root: Path, kind: str, names: Mapping[str, str]) -> list[str]:
-    changed = []
+def _in_tree(root: Path, kind: str, names: Mapping[str, str]) -> Followed:
+    followed = Followed([], [])
     top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
     try:
         roots = ["", *(name for name in sorted(os.listdir(top))[:_MOST_NAMES] if kind == "btrfs" and _is_subvolume(top, name))]
         for prefix in roots:
             for pattern in _FILES:
                 parts = [*filter(None, [prefix]), *pattern.split("/")]
-                changed += ["/".join(found) for found in _edited(top, parts, [], names)]
+                for found, is_changed in _edited(top, parts, [], names):
+                    (followed.changed if is_changed else followed.left).append("/".join(found))
     except OSError as error:
         raise RescueError(f"The files that name file systems could not be changed: {error.strerror}.") from error
     finally:
         os.close(top)
-    return changed
+    return followed
 
 
 def _is_subvolume(folder: int, name: str) -> bool:
@@ -104,8 +113,8 @@ def _is_subvolume(folder: int, name: str) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_ino == _SUBVOLUME
 
 
-def _edited(folder: int, parts: list[str], way: list[str], names: Mapping[str, str]) -> Iterator[list[str]]:
-    """Change the files that a path leads to; their ways."""
+def _edited(folder: int, parts: list[str], way: list[str], names: Mapping[str, str]) -> Iterator[tuple[list[str], bool]]:
+    """Change the files that a path leads to; the ways of those that name something, and whether they could be changed."""
     first, rest = parts[0], parts[1:]
     for name in sorted(os.listdir(folder))[:_MOST_NAMES] if first == "*" else [first]:
         try:
@@ -118,18 +127,26 @@ def _edited(folder: int, parts: list[str], way: list[str], names: Mapping[str, s
                 yield from _edited(below, rest, [*way, name], names)
             finally:
                 os.close(below)
-        elif not rest and stat.S_ISREG(found.st_mode) and found.st_size <= _LARGEST and _edit(folder, name, names):
-            yield [*way, name]
+        elif not rest and stat.S_ISREG(found.st_mode) and found.st_size <= _LARGEST:
+            is_changed = _edit(folder, name, names)
+            if is_changed is not None:
+                yield [*way, name], is_changed
 
 
-def _edit(folder: int, name: str, names: Mapping[str, str]) -> bool:
-    fd = os.open(name, os.O_RDWR | _FLAGS, dir_fd=folder)
-    with os.fdopen(fd, "r+b") as file:
+def _edit(folder: int, name: str, names: Mapping[str, str]) -> bool | None:
+    """Whether a file was changed; None when it names nothing that changes."""
+    with os.fdopen(os.open(name, os.O_RDONLY | _FLAGS, dir_fd=folder), "rb") as file:
         old = file.read(_LARGEST)
-        new = replaced(old, names)
-        if new == old:
+    new = replaced(old, names)
+    if new == old:
+        return None
+    try:
+        fd = os.open(name, os.O_RDWR | _FLAGS, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EPERM):
             return False
-        file.seek(0)
+        raise
+    with os.fdopen(fd, "r+b") as file:
         file.write(new)
         file.truncate()
         file.flush()

@@ -12,6 +12,7 @@ from rescue.engine.overlay import MEMORY, SourceBlocks, require_free
 from rescue.engine.refill import refill
 from rescue.engine.resizing import Check, nothing
 from rescue.engine.shrink import Shrunk
+from rescue.engine.xfs_shared import shared_bytes
 from rescue.errors import ProgramError, RescueError
 from rescue.filesystems.maps import used_map
 from rescue.model.source import SliceSource, Source
@@ -32,6 +33,8 @@ def refilled(
     :func:`~rescue.engine.refill.refill`. Needs root.
     """
     total = used_map(volume, identity, path="", offset=0).extents.total
+    if identity.type == "xfs":
+        total += shared_bytes(volume)  # each file gets its own
     require_free(total + total // 16 + _FIXED, folder)
     file = _nameless(folder)
     try:

@@ -242,9 +242,13 @@ class Fitting:
         for done, volume in enumerate(step.volumes, len(step.volumes)):
             token.check()
             reporter.progress(done, 2 * len(step.volumes))
-            for file in follow(step.target, volume.start, volume.end, volume.filesystem, names):
+            followed = follow(step.target, volume.start, volume.end, volume.filesystem, names)
+            for file in followed.changed:
                 told.append(f"Partition {volume.partition}: {shown(file)} names the new ones.")
                 reporter.message(Message("info", told[-1]))
+            for file in followed.left:
+                told.append(f"Partition {volume.partition}: {shown(file)} names the old ones: it may not be changed.")
+                reporter.message(Message("warning", told[-1]))
         reporter.progress(2 * len(step.volumes), 2 * len(step.volumes))
         return {"new_ids": told}
 

@@ -184,6 +184,19 @@ def test_a_disk_that_was_written_to_since_is_told_from_the_one_that_was_left() -
     assert not begun.is_at_table(move.after)
 
 
+def test_a_table_that_was_cut_off_while_it_was_written_is_written_again() -> None:
+    """It is read from its backup then, which is the new one, and only says that the first one is damaged."""
+    move = record(BASE, BASE + PAGE, (Extent(0, SIZE),))
+    disk = MemorySink(BASE + 170 * PAGE)
+    journal = MoveJournal(disk, PLACE, move)
+    journal.begin()
+    journal.note(SIZE, Extent(0, 0), b"")
+    begun = read_journal(disk, PLACE)
+    assert begun is not None
+    assert begun.is_at_table(move.after)
+    assert not begun.is_at_table(replace(move.after, problems=("The main GPT is damaged.",)))
+
+
 @given(st.binary(max_size=200), st.integers(0, 3 * PAGE), st.integers(0, 1 << 30))
 @settings(deadline=None, max_examples=examples(100))
 def test_a_damaged_journal_is_none_or_the_same(noise: bytes, where: int, seed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def test_no_link_leads_out(tmp_path: Path) -> None:
         file.truncate(64 << 20)
     (root / "boot/loader/entries").mkdir(parents=True)
     (root / "boot/loader/entries/a.conf").write_text(_OLD)
-    assert _in_tree(root, "ext4", {_OLD: _NEW}) == ["boot/loader/entries/a.conf"]
+    assert _in_tree(root, "ext4", {_OLD: _NEW}) == (["boot/loader/entries/a.conf"], [])
     assert (root / "boot/loader/entries/a.conf").read_text() == _NEW
     assert all((outside / name).read_text() == _OLD for name in ("fstab", "default/grub", "x.conf"))
 
@@ -67,6 +68,24 @@ def test_no_link_leads_out(tmp_path: Path) -> None:
 def test_a_file_keeps_its_length_or_gets_the_new_one(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/fstab").write_text(f"PARTUUID={_OLD} / ext4\nlast\n")
-    assert _in_tree(tmp_path, "ext4", {_OLD: "deadbeef-01"}) == ["etc/fstab"]
+    assert _in_tree(tmp_path, "ext4", {_OLD: "deadbeef-01"}) == (["etc/fstab"], [])
     assert (tmp_path / "etc/fstab").read_text() == "PARTUUID=deadbeef-01 / ext4\nlast\n"
-    assert _in_tree(tmp_path, "ext4", {_OLD: "deadbeef-01"}) == []
+    assert _in_tree(tmp_path, "ext4", {_OLD: "deadbeef-01"}) == ([], [])
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EPERM])
+def test_what_may_not_be_changed_is_named_when_it_had_to_be(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read-only snapshots, and files with the flag for that."""
+    (tmp_path / "etc").mkdir()
+    for name, text in (("fstab", _OLD), ("crypttab", "nothing"), ("kernel/cmdline", _OLD)):
+        (tmp_path / "etc" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "etc" / name).write_text(text)
+    opened = os.open
+
+    def refuse(path: str, flags: int, *arguments: int, dir_fd: int | None = None) -> int:
+        if path in ("fstab", "crypttab") and flags & os.O_RDWR:
+            raise OSError(number, os.strerror(number))
+        return opened(path, flags, *arguments, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert _in_tree(tmp_path, "ext4", {_OLD: _NEW}) == (["etc/kernel/cmdline"], ["etc/fstab"])
