@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rescue.engine import refill as refill_module
 from rescue.engine.minimum import minimum_size
 from rescue.engine.overlay import SourceBlocks
 from rescue.engine.refill import refill
+from rescue.engine.refill_compare import require_equal
 from rescue.engine.resizing import Check, nothing
 from rescue.errors import CancelledError, DamagedError, RefusedError, RescueError, UnsupportedError, UsageError
 from rescue.filesystems.identify import identify
@@ -151,7 +151,7 @@ def test_what_was_written_is_compared_as_the_medium_gives_it(tmp_path: Path, mon
     with opened(disk.path, disk.start, disk.end, "xfs") as root:
         fill(root / "files", 1, 60 * MIB)
     target = _target(tmp_path / "target", 400 * MIB)
-    compared = refill_module.require_equal
+    compared = require_equal
     cached: list[int] = []
 
     def compare(old: Path, new: Path, check: Check) -> None:
@@ -159,7 +159,7 @@ def test_what_was_written_is_compared_as_the_medium_gives_it(tmp_path: Path, mon
         cached.append(int(out.split()[0]))
         compared(old, new, check)
 
-    monkeypatch.setattr(refill_module, "require_equal", compare)
+    monkeypatch.setattr("rescue.engine.refill.require_equal", compare)
     _refill(disk, target, 400 * MIB, tmp_path)
     assert cached[0] < 8 * MIB  # what mounting it took
 
