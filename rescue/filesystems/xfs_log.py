@@ -6,6 +6,8 @@ every mount (fs/xfs/xfs_log_recover.c: xlog_find_head, xlog_check_unmount_rec).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from rescue.model.source import Source
 
 _BASIC_BLOCK = 512
@@ -26,7 +28,13 @@ def is_clean(log: Source) -> bool:
     if first_cycle == 0:
         return last_cycle == 0  # never written to: the kernel takes it as clean
     head = blocks if first_cycle == last_cycle else _find_cycle(log, blocks, last_cycle)
-    return _ends_in_unmount(log, blocks, head)
+    newest = _record_before(log, blocks, head)
+    if newest is not None and newest.end != head:
+        # It is cut off, and does not count (xlog_find_verify_log_record). xfs_admin and xfs_repair leave such a log: an unmount
+        # record in a new pass, in front of a pass that is full of them.
+        head = newest.start
+        newest = _record_before(log, blocks, head)
+    return newest is not None and newest.end == head and newest.is_unmount
 
 
 def _cycle(log: Source, block: int) -> int:
@@ -48,8 +56,16 @@ def _find_cycle(log: Source, blocks: int, last_cycle: int) -> int:
     return high
 
 
-def _ends_in_unmount(log: Source, blocks: int, head: int) -> bool:
-    """Whether the record that ends right before block ``head`` (half-open, up to ``blocks``) is an unmount record."""
+class _Record(NamedTuple):
+    """A record of the log by its blocks, half-open."""
+
+    start: int
+    end: int
+    is_unmount: bool
+
+
+def _record_before(log: Source, blocks: int, head: int) -> _Record | None:
+    """The last record that begins before block ``head`` (0 to ``blocks``); None when none is near enough for an unmount."""
     for back in range(1, min(_SEARCH_BLOCKS, blocks) + 1):
         block = (head - back) % blocks
         header = log.pread(_BASIC_BLOCK, block * _BASIC_BLOCK)
@@ -58,9 +74,10 @@ def _ends_in_unmount(log: Source, blocks: int, head: int) -> bool:
         version, length, number, operations, size = (
             int.from_bytes(header[place : place + 4], "big") for place in (8, 12, 20, 40, 320)
         )
+        if number != block:
+            return None
         header_blocks = -(-size // _HEADER_CYCLES) if version & _VERSION_2 and size > _HEADER_CYCLES else 1
-        if number != block or operations != 1 or header_blocks - (-length // _BASIC_BLOCK) != back:
-            return False
+        end = head - back + header_blocks - (-length // _BASIC_BLOCK)
         operation = log.pread(12, (block + header_blocks) % blocks * _BASIC_BLOCK)
-        return bool(operation[9] & _UNMOUNT_FLAG)
-    return False
+        return _Record(block, end, operations == 1 and bool(operation[9] & _UNMOUNT_FLAG))
+    return None

@@ -194,6 +194,18 @@ def test_the_log_is_judged_as_xfs_logprint_does_wherever_its_head_is(options: tu
     assert states == {True, False}
 
 
+@pytest.mark.parametrize("command", [["xfs_admin", "-U", "generate"], ["xfs_repair", "-L"]], ids=" ".join)
+def test_a_log_that_was_written_anew_by_a_program_is_clean(command: list[str], tmp_path: Path) -> None:
+    """It has an unmount record at its beginning, nothing behind it for a while, and then the pass before that."""
+    path = sparse_file(tmp_path / "original", _SIZE)
+    _make()(path)
+    with mounted(path, _OPTIONS) as folder:
+        fill(folder / "files", 1, 20 * MIB)
+    run([*command, str(path)], timeout=120)
+    assert "<CLEAN>" in run(["xfs_logprint", "-t", str(path)], timeout=120).text
+    assert read_map(path, used_map).whole_because == ""
+
+
 def test_parts_on_other_devices_make_it_whole(tmp_path: Path) -> None:
     path, other = sparse_file(tmp_path / "original", _SIZE), sparse_file(tmp_path / "other", 128 * MIB)
     _make("-l", f"logdev={other},size=64m")(path)
