@@ -38,7 +38,7 @@ def disk_text(survey: DiskSurvey) -> list[str]:
     lines += [f"  Protected: {p.reason}" for p in survey.protections]
     if survey.unreadable:
         return [*lines, f"  {survey.unreadable}"]
-    lines += [f"  {problem}" for problem in survey.layout.problems]
+    lines += [f"  {problem}" for problem in survey.notices]
     return lines + content_text(survey.layout, survey.volumes)
 
 
@@ -179,6 +179,7 @@ def survey_json(survey: DiskSurvey) -> dict[str, Any]:
         "rescue_medium": survey.is_rescue_medium,
         "protected": [{"reason": p.reason, "hint": p.hint} for p in survey.protections],
         "unreadable": survey.unreadable,
+        "moving": survey.moving or None,
         **content_json(survey.layout, survey.volumes),
     }
 

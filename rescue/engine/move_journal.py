@@ -34,7 +34,8 @@ _UNPACKED: Final = 16 * MIB
 class MoveRecord(msgspec.Struct, frozen=True):
     """A move: partition ``number`` of ``before`` goes where it is in ``after``.
 
-    ``extents`` are what of it is copied, relative to its start. ``queue`` are the operations from this one on.
+    ``extents`` are what of it is copied, relative to its start. ``queue`` are the operations from this one on. ``head`` is what
+    stood at its beginning, which is blanked where it stands until the move is complete; empty when it is left there.
     """
 
     number: int
@@ -43,6 +44,7 @@ class MoveRecord(msgspec.Struct, frozen=True):
     identity: Identity
     queue: tuple[str, ...]
     extents: tuple[Extent, ...]
+    head: bytes = b""
 
     @property
     def start(self) -> int:
@@ -215,6 +217,7 @@ def _unpack(packed: bytes) -> MoveRecord | None:
             return None
         end = extent.end
     fits = all(at >= 0 and at + record.size <= record.before.size for at in (record.start, record.to))
+    fits = fits and len(record.head) <= max(min(record.to - record.start, record.size), 0)
     return record if fits and record.before.size == record.after.size else None
 
 

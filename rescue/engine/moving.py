@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+import msgspec
+
 from rescue.devices.table import read_layout
 from rescue.engine.editing import set_table
 from rescue.engine.hidden_sectors import set_hidden_sectors
@@ -21,10 +23,12 @@ from rescue.model.extents import Extent, ExtentMap
 from rescue.model.progress import CancelToken
 from rescue.model.source import Sink, SliceSource, Source
 from rescue.system.blockfile import FileSink, FileSource
-from rescue.units import MIB, align_down, align_up
+from rescue.units import KIB, MIB, align_down, align_up
 
 _BATCH: Final = 32 * MIB
 _UNIT: Final = 4096
+# What tells a file system by its beginning is here, the superblock of a btrfs at 64 KiB included.
+_HEAD: Final = 68 * KIB
 Progress = Callable[[int, int], None]
 
 
@@ -61,9 +65,17 @@ def copy_extents(
     total = sum(extent.length for extent in record.extents)
     delta = record.to - record.start
     progress(done, total)
+    if record.head and done < total:
+        # The end is overwritten long before the beginning: nobody must take that for a whole file system meanwhile.
+        sink.pwrite(bytes(len(record.head)), record.start)
+        sink.flush()
+        drop_cache(record.start, len(record.head))
     for piece in _pieces(record.extents, delta, done):
         token.check()
         data = source.pread(piece.end - piece.start, record.start + piece.start)
+        if piece.start < len(record.head):
+            known = record.head[piece.start : piece.end]
+            data = known + data[len(known) :]
         place = record.to + piece.start
         sink.pwrite(data, place)
         sink.flush()
@@ -129,6 +141,9 @@ def _record(step: MoveVolume, source: FileSource) -> MoveRecord:
     # Whole pages, so that direct reads and writes are never of less than a sector.
     rounded = ExtentMap((align_down(e.start, _UNIT), min(align_up(e.end, _UNIT), partition.size)) for e in extents)
     record = MoveRecord(step.number, step.before, step.after, step.identity, step.queue, packed_extents(rounded))
+    if record.start < record.to < record.start + record.size:
+        head = source.pread(min(_HEAD, record.size, record.to - record.start), record.start)
+        record = msgspec.structs.replace(record, head=head)
     if any(step.journal.start < end and start < step.journal.end for start, end in _touched(record)):
         raise RefusedError("The journal of the move would lie where data are.", "Choose another place for the partition.")
     return record

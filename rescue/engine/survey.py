@@ -12,6 +12,7 @@ from rescue.devices.table import read_layout
 from rescue.devices.usage import Mounted, mounts_of
 from rescue.engine.beside import Together, volumes_beside
 from rescue.engine.containers import open_containers
+from rescue.engine.move_journal import find_move
 from rescue.errors import ProgramError, RescueError
 from rescue.filesystems.identify import identify
 from rescue.filesystems.maps import used_map
@@ -129,14 +130,18 @@ def survey_disk(disk: Disk, *, images: Sequence[str] = (), keys: Mapping[str, by
     layout = Layout(size=disk.size, sector_size=disk.logical_sector_size, label="none")
     state = Fingerprint(disk.path, disk.size, disk.serial, disk.wwn, disk.diskseq, "")
     volumes: tuple[Volume, ...] = ()
-    unreadable = ""
+    unreadable, moving = "", 0
     try:
         with FileSource(disk.path) as source:
             found = read_layout(source, disk.logical_sector_size)
             volumes = tuple(volume for volume, _ in map_disk(disk, source, found, keys))
             layout, state = found, fingerprint(disk, source)
+            begun = find_move(source, found)
+            moving = begun.record.number if begun else 0
     except RescueError as error:
         volumes, unreadable = (), error.message
     # A disk that cannot be read is protected as any other.
     reasons = protections(disk, images)
-    return DiskSurvey(disk, layout, volumes, state, reasons, is_rescue_medium=runs_from(disk), unreadable=unreadable)
+    return DiskSurvey(
+        disk, layout, volumes, state, reasons, is_rescue_medium=runs_from(disk), unreadable=unreadable, moving=moving
+    )

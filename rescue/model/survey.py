@@ -21,11 +21,27 @@ class DiskSurvey:
     protections: tuple[Protection, ...] = ()  # empty: may be written to
     is_rescue_medium: bool = False  # the running system comes from it
     unreadable: str = ""  # why the disk could not be read, as a sentence; the other fields are then empty
+    moving: int = 0  # the partition whose move was interrupted, which is half at its old place; 0: none
 
     @property
     def used_bytes(self) -> int:
         """Bytes that an image would keep, as far as the volumes tell."""
         return sum(v.used_bytes for v in self.volumes)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What people must know of the disk, as sentences."""
+        if not self.moving:
+            return self.layout.problems
+        moving = (
+            f"The move of partition {self.moving} was interrupted: what it holds is at two places. Complete it: {self.completion}"
+        )
+        return (*self.layout.problems, moving)
+
+    @property
+    def completion(self) -> str:
+        """The command that completes an interrupted move."""
+        return f"rescue partition {self.disk.path} --continue"
 
 
 @dataclass(frozen=True, slots=True)

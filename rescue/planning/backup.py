@@ -17,6 +17,7 @@ from rescue.planning.request import BackupRequest
 from rescue.planning.salvage import mending, name_of_more, plan_mending, salvage_folder
 from rescue.planning.verify import OPEN, OPENING, when
 from rescue.planning.words import disk_words, plain, whole_warnings
+from rescue.planning.writable import refuse_moving
 from rescue.stores.names import check_split
 from rescue.system.joined import MAX_PARTS
 from rescue.units import GIB, human_size
@@ -52,6 +53,8 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
     disk = survey.disk
     if survey.unreadable:
         raise RefusedError(f"{disk.title} cannot be read. {survey.unreadable}", "Check its cable, or try another disk.")
+    if not request.salvage:
+        refuse_moving(survey)
     if request.level and request.level not in _LEVELS:
         raise UsageError(f"There is no compression level {request.level}.", "Levels go from 1 (fast) to 19 (small).")
     if disk.path in store.disks:
@@ -205,7 +208,7 @@ def _exact_size(size: int) -> str:
 
 
 def _warnings(survey: DiskSurvey, store: StoreFacts, used: int, split: int, verify: bool) -> tuple[str, ...]:
-    warnings = [*survey.layout.problems, *whole_warnings(survey.layout, survey.volumes)]
+    warnings = [*survey.notices, *whole_warnings(survey.layout, survey.volumes)]
     if store.free_bytes < used:
         warnings.append(
             f"{store.folder} has {human_size(store.free_bytes)} free for {human_size(used)} of data: it is enough only if the"

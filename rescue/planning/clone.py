@@ -12,7 +12,7 @@ from rescue.model.survey import DiskSurvey
 from rescue.planning.beside import beside_sentences, with_words
 from rescue.planning.request import CloneRequest
 from rescue.planning.words import disk_words, losses_of, whole_warnings
-from rescue.planning.writable import refuse_other_sectors, refuse_unwritable
+from rescue.planning.writable import refuse_moving, refuse_other_sectors, refuse_unwritable
 from rescue.units import human_size
 
 
@@ -96,6 +96,7 @@ def refuse_clone(source: DiskSurvey, target: DiskSurvey, stands_on: Sequence[str
     refuse_unwritable(target)
     if source.unreadable:
         raise RefusedError(f"{source.disk.title} cannot be read. {source.unreadable}", "Check its cable, or try another disk.")
+    refuse_moving(source)
     if source.disk.path in stands_on:
         raise RefusedError(
             f"{disk.path} is stored on {disk_words(source.disk)}, the disk that is to be copied.", "Choose a target elsewhere."

@@ -25,6 +25,15 @@ def refuse_unwritable(target: DiskSurvey) -> None:
         raise RefusedError(f"{disk.title} is read-only.", "Check its write-protect switch, or choose another disk.")
 
 
+def refuse_moving(source: DiskSurvey) -> None:
+    """Raise RefusedError for a disk one of whose partitions is at two places: a copy of it would look whole, and not be."""
+    if source.moving:
+        raise RefusedError(
+            f"The move of partition {source.moving} of {source.disk.title} was interrupted: what it holds is at two places.",
+            f"Complete it first: {source.completion}",
+        )
+
+
 def target_sectors(disk: Disk, source: int, asked: int) -> int:
     """The sectors, in bytes, that a table on a target is written for.
 

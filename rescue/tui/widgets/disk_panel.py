@@ -86,7 +86,7 @@ def legend(survey: DiskSurvey, width: int) -> list[Content]:
         lines[-1] += [(square, QUIET if survey.is_rescue_medium else foreground(colour)), (f"{mark}{words}", QUIET)]
         used += length
     shown = [Content.assemble(*line).truncate(width, ellipsis=True) for line in lines]
-    notes = [(f"⚠ {plain(problem)}", WARN) for problem in survey.layout.problems]
+    notes = [(f"⚠ {plain(problem)}", WARN) for problem in survey.notices]
     if survey.protections and not survey.is_rescue_medium:
         notes.append((f"▪ protected: {'; '.join(plain(protection.reason) for protection in survey.protections)}", QUIET))
     return shown + [Content.styled(*note).truncate(width, ellipsis=True) for note in notes]

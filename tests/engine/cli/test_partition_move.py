@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rescue.filesystems.identify import identify
 from rescue.jobs.job import list_jobs
 from rescue.system.run import run
 from rescue.units import GIB, MIB
@@ -123,6 +124,32 @@ def _interrupted(disk: Disk, *operations: str) -> None:
     assert result.code == 130, result
     assert "nothing of it is lost" in result.err
     disk.rescue.forget()
+
+
+@pytest.mark.parametrize("to", [2, 4])
+def test_a_disk_in_the_middle_of_a_move_does_not_pass_for_a_whole_one(moved: Disk, tmp_path: Path, to: int) -> None:
+    moved.ok("table gpt", "create start=3MiB size=600MiB fs=ext4")
+    files = fill(moved.path, 3 * MIB, _SIZE, tmp_path / "mnt", big=350 * MIB)
+    moved.rescue.forget()
+    _interrupted(moved, f"move 1 start={to}MiB")
+    assert identify(str(moved.path), 3 * MIB, _SIZE).type == ""
+    rescue = moved.rescue
+    assert f"rescue partition {moved.path} --continue" in rescue.ok("disks", moved.path).out
+    store, copy = tmp_path / "store", sparse(tmp_path / "copy.raw", 1 * GIB)
+    store.mkdir()
+    for command in (
+        ["backup", moved.path, store], ["clone", moved.path, copy], ["clone", moved.path, copy, "--fit", "auto"],
+    ):  # fmt: skip
+        refused = rescue(*command, "--yes")
+        assert refused.code == 3, refused
+        assert "The move of partition 1 of" in refused.err
+        assert f"rescue partition {moved.path} --continue" in refused.err
+    assert list(store.iterdir()) == []
+    moved.ok("--continue")
+    sound(moved.path)
+    _check(moved, to * MIB, _SIZE, "ext4")
+    assert_files(moved.path, to * MIB, _SIZE, tmp_path / "mnt", files)
+    rescue.ok("backup", moved.path, store, "--no-verify")
 
 
 def test_the_operations_behind_an_interrupted_move_are_done_too(moved: Disk, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ from rescue.errors import CancelledError, DamagedError
 from rescue.model.extents import Extent, ExtentMap
 from rescue.model.layout import Layout, Partition
 from rescue.model.progress import CancelToken
-from rescue.model.source import MemorySink
+from rescue.model.source import BytesSource, MemorySink
 from rescue.model.volume import Identity
 from rescue.planning.partition import ALIGN
 from rescue.units import GIB, KIB, MIB
@@ -115,7 +116,8 @@ def test_a_power_cut_after_any_write_loses_nothing(move: tuple[int, int, tuple[E
     content = bytearray(chance.randbytes(BASE + 170 * PAGE))
     content[:LENGTH] = bytes(LENGTH)
     original = bytes(content[start : start + SIZE])
-    moved = record(start, to, extents)
+    head = original[: max(min(3 * PAGE, to - start), 0)]
+    moved = msgspec.structs.replace(record(start, to, extents), head=head)
     state = bytes(content)
     cuts = 0
     while True:
@@ -126,6 +128,9 @@ def test_a_power_cut_after_any_write_loses_nothing(move: tuple[int, int, tuple[E
             state = disk.left()
             cuts += 1
             assert cuts < 1000
+            begun = read_journal(BytesSource(state), PLACE)
+            if head and begun and begun.done:
+                assert state[start : start + len(head)] == bytes(len(head))
             continue
         break
     for extent in extents:
