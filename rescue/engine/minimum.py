@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from rescue.images.nbd.session import Blocks
 from rescue.model.source import SliceSource, Source
 from rescue.model.volume import Identity, UsedMap
 from rescue.system.blockfile import FileSource
+from rescue.system.loop import loop_device
 from rescue.system.run import run
 from rescue.units import MIB, align_up
 
@@ -94,6 +96,26 @@ def tool_minimum(identity: Identity, path: str) -> int:
         used = used_map(volume, identity, path=path, offset=0)
         require_clean(used)
         return _btrfs(used)
+
+
+def in_place_minimum(path: str, start: int, end: int, identity: Identity) -> int:
+    """The smallest size that its own tool gives the ext or NTFS ``[start, end)`` of a disk or file where it is, in bytes.
+
+    0 when it does not tell: of other kinds, of what is damaged, and without root of an NTFS. Nothing is written.
+    """
+    try:
+        if identity.type in EXT and "?" not in path:
+            said = run(["resize2fs", "-P", f"{path}?offset={start}"], timeout=_TOOL_SECONDS).text
+            with FileSource(path) as disk:
+                size = read_ext(SliceSource(disk, start, end)).block_size
+            return _number(_EXT_MINIMUM, said, "resize2fs") * size
+        if identity.type == "ntfs" and os.geteuid() == 0:
+            with loop_device(path, offset=start, size=end - start) as node:
+                command = ["ntfsresize", "--info", "--force", "--no-progress-bar", node]
+                return _number(_NTFS_MINIMUM, run(command, timeout=_TOOL_SECONDS).text, "ntfsresize")
+    except (FormatError, ProgramError):
+        return 0
+    return 0
 
 
 def require_clean(used: UsedMap) -> None:

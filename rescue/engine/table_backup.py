@@ -10,8 +10,10 @@ from typing import Final
 import msgspec
 import zstandard
 
+from rescue.devices.table import read_layout
 from rescue.engine.editing import writes_of
 from rescue.errors import FormatError, RefusedError, RescueError
+from rescue.filesystems.identify import identify
 from rescue.model.disk import Disk
 from rescue.model.extents import Extent, ExtentMap
 from rescue.model.layout import Layout
@@ -127,11 +129,22 @@ def refuse_to_put_back(backup: TableBackup, disk: Disk, source: Source) -> None:
         assert inside is not None, old
         then = inside.data[piece.offset - inside.offset : piece.offset - inside.offset + len(piece.data)]
         others = [p.data for p in backup.written if p.offset == piece.offset and len(p.data) == len(piece.data)]
-        if now != then and now not in others:
+        if now != then and now not in others and not _is_part_of(backup.before, disk, source):
             raise RefusedError(
                 f"The partition table of {disk.path} was changed by something else since.",
                 "Nothing was written. A later saved table may be the one to put back.",
             )
+
+
+def _is_part_of(before: Layout, disk: Disk, source: Source) -> bool:
+    """Whether the disk has no partitions by now but some of the old ones: nothing is in their way."""
+    try:
+        present = read_layout(source, before.sector_size)
+    except FormatError:
+        return False
+    if present.label == "none" and identify(disk.path, 0, disk.size).type:
+        return False  # a file system on the whole disk
+    return set(present.partitions) <= set(before.partitions)
 
 
 def put_back(path: str, disk: Disk, backup: TableBackup) -> None:

@@ -16,6 +16,7 @@ from rescue.units import KIB, MIB, align_down
 
 HEAD: Final = 72 * KIB  # that has to be there to recognise anything
 _BTRFS: Final = 64 * KIB
+_NTFS_CLUSTER: Final = 128  # sectors; larger numbers are coded, and of no disk that has a backup elsewhere
 
 
 class Beginning(NamedTuple):
@@ -136,10 +137,15 @@ def _ntfs(source: Source, head: Fields) -> Beginning | None:
     sector, sectors = head.u16(11), head.u64(40)
     if head.bytes(3, 8) != b"NTFS    " or sector not in (256, 512, 1024, 2048, 4096) or head.u16(510) != 0xAA55:
         return None
-    size = (sectors + 1) * sector  # the backup of this sector is behind what it counts
-    if not _fits(source, size, MIB):
-        return None
-    return Beginning("ntfs", size, _same(source, head, 3, 84, sectors * sector + 3))
+    # The backup of this sector is behind what it counts. ntfsresize counts whole clusters, and has it at the partition's end.
+    for behind in range(head.u8(13) if head.u8(13) <= _NTFS_CLUSTER else 1):
+        size = (sectors + behind + 1) * sector
+        if not _fits(source, size, MIB):
+            break
+        if _same(source, head, 3, 84, size - sector + 3):
+            return Beginning("ntfs", size, True)
+    size = (sectors + 1) * sector
+    return Beginning("ntfs", size, False) if _fits(source, size, MIB) else None
 
 
 def _exfat(source: Source, head: Fields) -> Beginning | None:

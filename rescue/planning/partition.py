@@ -170,7 +170,7 @@ def _create(layout: Layout, operation: Create) -> Layout:
         raise UsageError(why)
     inside = extended and operation.start >= 0 and extended.start <= operation.start < extended.end
     full = layout.label == "dos" and len(primaries) >= MAX_PRIMARY
-    logical = bool(inside or (full and extended and operation.start < 0))
+    logical = bool(inside or (extended and operation.start < 0 and (full or _is_better_logical(layout, operation.size))))
     if full and not logical:
         raise RefusedError(
             f"An MBR has room for {MAX_PRIMARY} partitions, and it has them.",
@@ -187,6 +187,12 @@ def _create(layout: Layout, operation: Create) -> Layout:
         kind="logical" if logical else "extended" if is_extended else "primary",
     )
     return _sorted(layout, [*layout.partitions, new])
+
+
+def _is_better_logical(layout: Layout, size: int) -> bool:
+    """Whether a partition has room in the extended one, and none beside it; without a size, whether there is more room."""
+    beside, within = (max((e.length for e in free_extents(layout, logical=one)), default=0) for one in (False, True))
+    return beside < size <= within if size else within > beside
 
 
 def _add(layout: Layout, operation: Add) -> Layout:
@@ -229,25 +235,43 @@ def _place(layout: Layout, operation: Create, *, logical: bool) -> tuple[int, in
         start = align_up(operation.start, ALIGN)
         room = next((extent for extent in free if extent.start <= start < extent.end), None)
         if room is None:
-            raise RefusedError(f"There is no free space at {human_size(start)}.", _free_words(free))
+            raise RefusedError(f"There is no free space at {human_size(start)}.", _free_words(free, layout))
     else:
         room = max(free, key=lambda extent: extent.length, default=None)
+        if room is None and logical:
+            extended = next(p for p in layout.partitions if p.kind == "extended")
+            raise RefusedError(
+                f"There is no free space in the extended partition ({extended.number}), and an MBR has room for no other.",
+                f"Make it larger (resize {extended.number} size=max), or delete a partition in it, first.",
+            )
         if room is None:
-            raise RefusedError("There is no free space on the disk.", "Delete or shrink a partition first.")
+            raise RefusedError("There is no free space on the disk.", _free_words(free, layout))
         start = room.start
     end = start + size if size else room.end
     if end > room.end:
         raise RefusedError(
             f"There is no room for {human_size(size)} at {human_size(start)}: {human_size(room.end - start)} are free there.",
-            _free_words(free),
+            _free_words(free, layout),
         )
     return start, end
 
 
-def _free_words(free: Sequence[Extent]) -> str:
+def unused_end(layout: Layout) -> str:
+    """A sentence on what lies behind the end of a GPT that was made for a smaller disk, and of how to use it; else ""."""
+    behind = layout.size - layout.usable_end - 2 * ALIGN
+    if layout.label != "gpt" or behind <= 0:
+        return ""
+    return (
+        f"The disk is larger than its table knows: the last {human_size(behind)} can be used when the table was written anew"
+        " (rescue partition DISK --repair)."
+    )
+
+
+def _free_words(free: Sequence[Extent], layout: Layout) -> str:
     if not free:
-        return "Delete or shrink a partition first."
-    return f"Free are: {', '.join(f'{human_size(e.length)} at {human_size(e.start)}' for e in free)}."
+        return unused_end(layout) or "Delete or shrink a partition first."
+    words = f"Free are: {', '.join(f'{human_size(e.length)} at {human_size(e.start)}' for e in free)}."
+    return f"{words} {unused_end(layout)}".rstrip()
 
 
 def _free_number(layout: Layout, *, logical: bool) -> int:
@@ -294,7 +318,7 @@ def _new_end(layout: Layout, partition: Partition, size: int) -> int:
     if end > room:
         raise RefusedError(
             f"Partition {partition.number} cannot get {human_size(size)}: it has room for {human_size(room - partition.start)}.",
-            "Move or delete what is behind it first.",
+            unused_end(layout) or "Move or delete what is behind it first.",
         )
     if partition.kind == "extended":
         inner = max((p.end for p in layout.partitions if p.kind == "logical"), default=0)
@@ -316,7 +340,8 @@ def _move(layout: Layout, partition: Partition, start: int) -> Layout:
         raise UsageError(f"Partition {partition.number} starts there already.")
     if not any(extent.start <= start and end <= extent.end for extent in free):
         raise RefusedError(
-            f"Partition {partition.number} ({human_size(partition.size)}) has no room at {human_size(start)}.", _free_words(free)
+            f"Partition {partition.number} ({human_size(partition.size)}) has no room at {human_size(start)}.",
+            _free_words(free, layout),
         )
     return _changed(layout, partition, start=start, end=end)
 

@@ -40,7 +40,7 @@ from rescue.model.tables import link_offsets
 from rescue.model.volume import Identity, Volume
 from rescue.planning.convert import KINDS, convert_in_place, label_warnings
 from rescue.planning.operation_text import parse_operation
-from rescue.planning.partition import apply, partition_of
+from rescue.planning.partition import apply, partition_of, unused_end
 from rescue.planning.partition_copy import check_label, copy_partition, label_volume
 from rescue.planning.partition_draft import Draft, is_new, place_words, what_of
 from rescue.planning.wipe import signature_extents
@@ -249,7 +249,7 @@ def _resize(draft: Draft, old: Partition, after: Layout, *, to_most: bool) -> No
     if new == old and to_most:
         raise UsageError(
             f"There is no free room behind partition {old.number}: it cannot get larger where it is.",
-            "Move, shrink or delete what is behind it first.",
+            unused_end(draft.layout) or "Move, shrink or delete what is behind it first.",
         )
     if new == old:
         raise UsageError(f"Partition {old.number} has that size already.")

@@ -13,10 +13,12 @@ from uuid import uuid4
 from rescue.devices.gpt import parse_gpt
 from rescue.devices.mbr import is_hybrid
 from rescue.engine.lost import search_lost
+from rescue.engine.minimum import in_place_minimum
 from rescue.engine.move_journal import Begun, find_move
 from rescue.engine.table_backup import SUFFIX, read_backup, refuse_to_put_back
-from rescue.errors import FormatError, RescueError, UsageError
+from rescue.errors import FormatError, RefusedError, RescueError, UsageError
 from rescue.model.disk import Disk
+from rescue.model.edit import CopyVolume, FormatVolume, MoveVolume, ResizeVolume
 from rescue.model.layout import Layout
 from rescue.model.lost import Lost
 from rescue.model.plan import Plan
@@ -24,6 +26,7 @@ from rescue.model.progress import CancelToken
 from rescue.model.survey import DiskSurvey
 from rescue.planning.partition_plan import PartitionRequest, plan_partition, plan_repair, plan_undo
 from rescue.system.blockfile import FileSource
+from rescue.units import human_size
 
 _SYSTEM = Path("/var/lib/rescue/tables")
 
@@ -68,7 +71,36 @@ def plan_edit(target: DiskSurvey, request: PartitionRequest) -> Plan:
     file = os.path.abspath(request.save) if request.save else default_file(target.disk)
     begun = None if target.unreadable else interrupted_move(target)
     request = PartitionRequest(request.operations, file, request.go_on)
-    return plan_partition(target, request, lambda: str(uuid4()).upper(), begun)
+    plan = plan_partition(target, request, lambda: str(uuid4()).upper(), begun)
+    if begun is None:
+        _refuse_too_small(target, plan)
+    return plan
+
+
+def _refuse_too_small(target: DiskSurvey, plan: Plan) -> None:
+    """Raise RefusedError when a tool would not make a file system that small, before operations in front of it are done."""
+    known = {volume.start: volume for volume in target.volumes}
+    for step in plan.steps:
+        match step:
+            case MoveVolume():
+                start, to = (
+                    next(p.start for p in one.partitions if p.number == step.number) for one in (step.before, step.after)
+                )
+                if start in known:
+                    known[to] = known.pop(start)
+            case FormatVolume() | CopyVolume():
+                known.pop(step.start if isinstance(step, FormatVolume) else step.to, None)
+            case ResizeVolume() if step.new_end < step.old_end and step.start in known:
+                volume, size = known[step.start], step.new_end - step.start
+                least = in_place_minimum(target.disk.path, volume.start, volume.end, volume.identity)
+                if size < least:
+                    raise RefusedError(
+                        f"Partition {volume.partition} cannot be made as small as {human_size(size)}: its {volume.identity.type}"
+                        f" needs {least} bytes ({human_size(least)}).",
+                        "Give it more room, or remove files first. Nothing was written.",
+                    )
+            case _:
+                pass
 
 
 def find_lost(survey: DiskSurvey, deep: bool, token: CancelToken, progress: Callable[[int, int], None]) -> list[Lost]:

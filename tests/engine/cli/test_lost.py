@@ -161,3 +161,15 @@ def test_an_exact_partition_that_cannot_be_is_refused(rescue: Rescue, scattered:
         assert result.code in (2, 3), result
         assert said in result.err
     assert digest(disk) == before
+
+
+@pytest.mark.parametrize("size", [64, 150])
+def test_an_ntfs_whose_size_was_changed_is_found(rescue: Rescue, tmp_path: Path, size: int) -> None:
+    """The backup of its boot sector is at the end of the partition then, and not right behind the sectors that it counts."""
+    path = sparse(tmp_path / "disk.raw", 1 * GIB)
+    edit = ("partition", path, "--yes")
+    rescue.ok(*edit, "table gpt", "create size=100MiB fs=ntfs label=Win", "--save", tmp_path / "1")
+    rescue.ok(*edit, f"resize 1 size={size}MiB", "--save", tmp_path / "2")
+    rescue.ok(*edit, "delete 1", "--save", tmp_path / "3")
+    (found,) = json.loads(rescue.ok("partition", path, "--search", "--json").out)["lost"]
+    assert (found["start"], found["size"], found["type"], found["whole"]) == (1 * MIB, size * MIB, "ntfs", True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -151,6 +152,55 @@ def test_what_is_deleted_can_be_put_back(edited: Disk, disk: Path) -> None:
     # Put back a second time it changes nothing.
     edited.rescue.ok("partition", edited.path, "--undo", edited.saved(), "--yes")
     assert digest(edited.path) == before
+
+
+@pytest.mark.parametrize("how", ["zeros", "sgdisk", "wipe", "others", "whole"])
+def test_a_table_that_was_lost_since_is_put_back(edited: Disk, disk: Path, how: str) -> None:
+    """Nothing is in its way: the disk has no partitions by now that it did not have then."""
+    shutil.copy(disk, edited.path)
+    edited.ok("delete 2")
+    kept = edited.saved()
+    before = run(["sfdisk", "--dump", str(disk)]).text.replace(str(disk), "")
+    match how:
+        case "zeros":
+            with edited.path.open("r+b") as file:
+                file.write(bytes(MIB))
+                file.seek(-MIB, os.SEEK_END)
+                file.write(bytes(MIB))
+        case "sgdisk":
+            run(["sgdisk", "--delete=1", str(edited.path)])
+        case "wipe":
+            edited.rescue.ok("wipe", edited.path, "--method", "quick", "--yes")
+        case "others":
+            edited.ok("create size=5MiB")
+        case _:
+            run(["sgdisk", "--zap-all", str(edited.path)])
+            run(["mkfs.ext4", "-q", "-F", str(edited.path)])
+    done = edited.rescue("partition", edited.path, "--undo", kept, "--yes")
+    if how in ("others", "whole"):
+        assert done.code == 3
+        assert "by something else" in done.err
+    else:
+        assert done.code == 0, done
+        assert run(["sfdisk", "--dump", str(edited.path)]).text.replace(str(edited.path), "") == before
+        sound(edited.path)
+
+
+def test_a_queue_of_which_one_cannot_be_done_is_not_begun(edited: Disk, tmp_path: Path) -> None:
+    """resize2fs needs more than what is in use; it is asked before anything is written, also behind a move."""
+    edited.ok("table gpt", "create size=800MiB fs=ext4", "create size=200MiB fs=ntfs", "create size=100MiB fs=swap")
+    fill(edited.path, 1 * MIB, 800 * MIB, tmp_path / "mnt", big=200 * MIB)
+    used = json.loads(edited.rescue.ok("disks", edited.path, "--json").out)[0]["volumes"][0]["used"]
+    state = digest(edited.path)
+    for queue in (
+        ["delete 3", "resize 2 size=100MiB", f"resize 1 size={used // MIB + 2}MiB"],
+        ["delete 3", "move 2 start=1500MiB", "move 1 start=20MiB", f"resize 1 size={used // MIB + 2}MiB"],
+        ["delete 3", "resize 1 size=600MiB", "resize 2 size=2MiB"],
+    ):
+        refused = edited(*queue)
+        assert refused.code == 3, refused
+        assert "Nothing was written" in refused.err or "cannot be made as small" in refused.err, refused
+        assert digest(edited.path) == state
 
 
 def test_another_kind_of_table_can_be_put_back_too(edited: Disk, disk: Path) -> None:

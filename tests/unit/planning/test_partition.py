@@ -107,6 +107,32 @@ def test_an_mbr_has_room_for_four_and_then_for_logical_ones() -> None:
         apply(room, Create("extended", ""))
 
 
+def test_a_logical_partition_needs_no_start() -> None:
+    """An extended one takes all that is free: what is created next goes into it."""
+    layout = apply_all(blank(1 * GIB), [DOS, create(size=100 * MIB, kind="dos"), Create("extended", "")])
+    layout = apply_all(layout, [create(size=100 * MIB, kind="dos"), create(kind="dos")])
+    assert [(p.number, p.kind) for p in layout.partitions] == [
+        (1, "primary"), (2, "extended"), (5, "logical"), (6, "logical"),
+    ]  # fmt: skip
+    with pytest.raises(RefusedError, match="no free space"):
+        apply(layout, create(kind="dos"))
+    beside = apply_all(blank(1 * GIB), [DOS, Create("extended", "", 1 * MIB, 200 * MIB)])
+    assert partition_of(apply(beside, create(size=100 * MIB, kind="dos")), 2).kind == "primary"
+    full = apply_all(beside, [create(size=10 * MIB, kind="dos") for _ in range(3)])
+    full = apply(full, create(size=198 * MIB, kind="dos"))
+    with pytest.raises(RefusedError, match="no free space in the extended partition") as refused:
+        apply(full, create(size=100 * MIB, kind="dos"))
+    assert "resize" in refused.value.hint
+
+
+def test_a_disk_that_is_larger_than_its_table_says_how_to_use_the_rest() -> None:
+    layout = replace(apply_all(blank(1 * GIB), [GPT, create()]), size=2 * GIB)
+    for operation in (create(size=100 * MIB), Resize(1, 1500 * MIB)):
+        with pytest.raises(RefusedError) as refused:
+            apply(layout, operation)
+        assert "--repair" in refused.value.hint
+
+
 def test_an_mbr_ends_at_two_tebibytes() -> None:
     layout = apply_all(blank(4 * TIB), [DOS, create(kind="dos")])
     assert layout.partitions[0].end == 2 * TIB
