@@ -60,10 +60,22 @@ def _named(argv: Sequence[str]) -> str:
     return ""
 
 
+def _parsed(argv: Sequence[str]) -> argparse.Namespace:
+    parser = build_parser(_named(argv))
+    arguments, left = parser.parse_known_args(argv)
+    # Before Python 3.12 argparse takes no more of a list once an option has come: partition DISK --yes OPERATION…
+    more = getattr(arguments, "operations", None)
+    if left and (more is None or any(word.startswith("-") for word in left)):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    if left and more is not None:
+        more += left
+    return arguments
+
+
 def main(argv: Sequence[str] | None = None, machine: Callable[[], Machine] = LocalMachine) -> int:
     """Run one command and return its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    arguments = build_parser(_named(argv)).parse_args(argv)
+    arguments = _parsed(argv)
     try:
         if arguments.scratch is not None:
             machine = partial(ScratchMachine, arguments.scratch)

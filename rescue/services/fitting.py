@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from rescue.devices.kernel import Kernel
 from rescue.devices.usage import Mounted, mounts_of, stands_on
 from rescue.engine import exfat_content, fat_content
@@ -14,22 +16,26 @@ from rescue.engine.container_fit import bears
 from rescue.engine.containers import stacks
 from rescue.engine.minimum import minimum_size
 from rescue.engine.ntfs_refill import PROGRAMS as NTFS_PROGRAMS
-from rescue.engine.overlay import MEMORY, SourceBlocks
+from rescue.engine.overlay import MEMORY, SourceBlocks, overlay_estimate, require_free
 from rescue.engine.sectors import sector_fit
 from rescue.engine.shrink import SHRINKABLE
 from rescue.errors import DamagedError, FormatError, RefusedError, UsageError
+from rescue.filesystems.maps import used_map
 from rescue.images.chain import Chain
 from rescue.images.nbd.session import Blocks
 from rescue.images.view import ImageView
 from rescue.model.container import Bears
 from rescue.model.disk import Disk
 from rescue.model.fit import FitFacts, SectorFit
+from rescue.model.fitting import FitDisk
+from rescue.model.plan import Plan
 from rescue.model.source import SliceSource, Source
 from rescue.model.survey import DiskSurvey
-from rescue.model.volume import Volume
+from rescue.model.volume import Identity, Volume
 from rescue.planning.writable import target_sectors
 from rescue.system.blockfile import FileSource
 from rescue.system.run import have, run
+from rescue.units import human_size
 
 
 def checked_overlay(folder: str, target: Disk, kernel: Kernel, source: Disk | None = None) -> Path:
@@ -183,6 +189,31 @@ def _why_no_refill(filesystem: str) -> str:
     if filesystem != "ntfs" and not _has_driver(filesystem):
         return f"Its {filesystem} would have to be made anew, and this system has no driver for it."
     return ""
+
+
+def image_plan_with_room(plan: Plan, chain: Chain, folder: Path) -> Plan:
+    """The plan, which says what making file systems smaller on their way takes. Raises RefusedError when ``folder`` has less."""
+    return _with_room(plan, ImageView(chain), folder)
+
+
+def disk_plan_with_room(plan: Plan, disk: DiskSurvey, folder: Path) -> Plan:
+    """The same of a disk, which is only read."""
+    with FileSource(disk.disk.path) as source:
+        return _with_room(plan, source, folder)
+
+
+def _with_room(plan: Plan, source: Source, folder: Path) -> Plan:
+    needed = 0
+    for volume in (v for step in plan.steps if isinstance(step, FitDisk) for v in step.volumes if v.how == "shrink"):
+        identity = Identity(volume.filesystem)
+        used = used_map(SliceSource(source, volume.start, volume.end), identity, path="", offset=0)
+        needed += overlay_estimate(used.extents, volume.target_end - volume.target_start)
+    if not needed:
+        return plan
+    require_free(needed, folder)
+    place = "of memory" if folder == MEMORY else f"in {folder}"
+    sentence = f"What is made smaller on its way takes about {human_size(needed)} {place} until that is done."
+    return msgspec.structs.replace(plan, sentences=(*plan.sentences, sentence))
 
 
 def _can_shrink(filesystem: str) -> bool:

@@ -189,7 +189,14 @@ class LocalMachine:
         if request.salvage:
             raise RefusedError(_SALVAGED, _SALVAGED_HINT)
         source = fit_source_of(summary)
-        from rescue.services.fitting import checked_overlay, image_containers, image_minimums, image_refillable, image_sectors
+        from rescue.services.fitting import (
+            checked_overlay,
+            image_containers,
+            image_minimums,
+            image_plan_with_room,
+            image_refillable,
+            image_sectors,
+        )
 
         folder = checked_overlay(request.wishes.overlay, target.disk, self._kernel)
         with open_chain(local_path(image), self._secrets) as chain:
@@ -198,10 +205,10 @@ class LocalMachine:
             larger = image_refillable(chain) if may_grow(*sizes, request.wishes) else frozenset()
             smaller, keys = may_shrink(*sizes, request.wishes), self._secrets.volume_keys
             containers = image_containers(chain, keys, folder, smaller=smaller) if sectors is None else {}
-        mode = fit_mode(*sizes, request.fit, request.wishes)
-        choice = FitChoice("restore", mode, minimums, request.verify, request.delta, request.wishes, sectors, larger)
-        choice = replace(choice, containers=containers, unlock=request.unlock)
-        return plan_fit(source, protected, choice)
+            mode = fit_mode(*sizes, request.fit, request.wishes)
+            choice = FitChoice("restore", mode, minimums, request.verify, request.delta, request.wishes, sectors, larger)
+            choice = replace(choice, containers=containers, unlock=request.unlock)
+            return image_plan_with_room(plan_fit(source, protected, choice), chain, folder)
 
     def plan_clone(self, source: DiskSurvey, target: DiskSurvey, request: CloneRequest) -> Plan:
         """See Machine."""
@@ -217,7 +224,14 @@ class LocalMachine:
         if source.unreadable or not fits:
             return plan_clone(source, protected, request, stands_on=below)
         refuse_clone(source, protected, below)
-        from rescue.services.fitting import checked_overlay, disk_containers, disk_minimums, disk_refillable, disk_sectors
+        from rescue.services.fitting import (
+            checked_overlay,
+            disk_containers,
+            disk_minimums,
+            disk_plan_with_room,
+            disk_refillable,
+            disk_sectors,
+        )
 
         folder = checked_overlay(request.wishes.overlay, target.disk, self._kernel, source.disk)
         minimums = disk_minimums(source, folder) if may_shrink(*sizes, request.wishes) else {}
@@ -230,7 +244,7 @@ class LocalMachine:
         choice = replace(choice, containers=containers, unlock=request.unlock)
         layout, disk = source.layout, source.disk
         wanted = FitSource("", disk_words(disk), disk, layout, source.volumes, source.used_bytes)
-        return plan_fit(wanted, protected, choice)
+        return disk_plan_with_room(plan_fit(wanted, protected, choice), source, folder)
 
     def fit_facts(self, source: ImageSummary | DiskSurvey, target: DiskSurvey) -> FitFacts:
         """See Machine."""

@@ -167,6 +167,18 @@ def test_what_is_wished_for(source: Source, tmp_path: Path) -> None:
     asked = ["restore", str(source.image), str(target), *wishes, *order, "--overlay", str(overlay)]
     said = json.loads(rescue.ok(*asked, "--dry-run", "--json").out)
     assert said["command"][4:] == ["--fit", "auto", *wishes, *order, "--overlay", str(overlay)]
+    assert any(f"in {overlay} until that is done" in sentence for sentence in said["sentences"])
+    run(["mount", "-t", "tmpfs", "-o", "size=1M", "small", str(overlay)])
+    try:
+        for command in (asked, ["clone", str(source.path), *asked[2:]]):
+            refused = rescue(*command, "--yes")
+            assert refused.code == 3
+            assert f"{overlay} has 1.0 MiB free" in refused.err
+            assert "is not written, or only partly" not in refused.err
+    finally:
+        run(["umount", str(overlay)])
+    with target.open("rb") as file:
+        assert not any(file.read(MIB))
     rescue.ok(*asked, "--yes")
     assert list(overlay.iterdir()) == []
     found = {p.number: p for p in _parts(target)}

@@ -119,6 +119,9 @@ def _power_is_cut(
     """Run a command in a store on the disk and cut the power at a moment; whether it had not ended by then."""
     with disk.powered() as device, mounted_volatile(device, point):
         command = rescue.start(*arguments)
+        while not list_jobs(rescue.jobs) and command.poll() is None:
+            time.sleep(0.005)
+        assert list_jobs(rescue.jobs), command.communicate()
         job = moment()
         running = job.alive()
         _kill(command, job, rescue.pid(job))
