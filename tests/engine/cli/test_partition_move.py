@@ -137,9 +137,12 @@ def test_a_disk_in_the_middle_of_a_move_does_not_pass_for_a_whole_one(moved: Dis
     assert f"rescue partition {moved.path} --continue" in rescue.ok("disks", moved.path).out
     store, copy = tmp_path / "store", sparse(tmp_path / "copy.raw", 1 * GIB)
     store.mkdir()
-    for command in (
-        ["backup", moved.path, store], ["clone", moved.path, copy], ["clone", moved.path, copy, "--fit", "auto"],
-    ):  # fmt: skip
+    refusals: list[tuple[str | Path, ...]] = [
+        ("backup", moved.path, store),
+        ("clone", moved.path, copy),
+        ("clone", moved.path, copy, "--fit", "auto"),
+    ]
+    for command in refusals:
         refused = rescue(*command, "--yes")
         assert refused.code == 3, refused
         assert "The move of partition 1 of" in refused.err
