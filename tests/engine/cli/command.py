@@ -141,9 +141,12 @@ class Rescue:
         return msgspec.json.decode((job.folder / "process.json").read_bytes(), type=Process).pid
 
     def forget(self) -> None:
-        """Remove the folders of jobs that have ended."""
+        """Remove the folders of jobs that have ended: a command ends with its job's verdict, the job's process a moment later."""
+        deadline = time.monotonic() + 60
         for job in list_jobs(self.jobs):
-            assert not job.alive()
+            while job.alive():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
             for file in job.folder.iterdir():
                 file.unlink()
             job.folder.rmdir()

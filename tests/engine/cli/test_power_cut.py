@@ -127,17 +127,8 @@ def _power_is_cut(
         _kill(command, job, rescue.pid(job))
         disk.cut()
         assert "Traceback" not in command.communicate()[1]
-        _forget(rescue)
+        rescue.forget()
     return running
-
-
-def _forget(rescue: Rescue) -> None:
-    """The command ends with its job's verdict; the job's process, a moment later."""
-    deadline = time.monotonic() + 60
-    while any(job.alive() for job in list_jobs(rescue.jobs)):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    rescue.forget()
 
 
 def _store_on(disk: VolatileDisk, files: Path, point: Path) -> None:
@@ -162,11 +153,11 @@ def test_a_consolidation(rescue: Rescue, wide_disk: Path, wide_image: Path, tmp_
     new.write_bytes(os.urandom(3 * MIB))
     run(["debugfs", "-w", "-f", "/dev/stdin", f"{changed}?offset={MIB}"], stdin=f"rm file-1\nwrite {new} new\n".encode())
     rescue.ok("backup", changed, files, "--name", "two", "--no-verify")
-    _forget(rescue)
+    rescue.forget()
     before = {path.name: digest(path) for path in files.iterdir()}
     target = sparse(tmp_path / "target.raw", 6 * GIB)
     rescue.ok("restore", files / "two.rimg", target, "--yes", "--no-verify")
-    _forget(rescue)
+    rescue.forget()
     expected = digest(target)
     disk, point = VolatileDisk(tmp_path / "power", 1000 * MIB), tmp_path / "store"
     _store_on(disk, files, point)
@@ -211,7 +202,7 @@ def test_a_prune(rescue: Rescue, tmp_path: Path, times: int) -> None:
         rescue.ok(
             "backup", source, files, "--name", f"d{day}", "--kind", kind, "--no-verify", *(["--split", "1M"] if day == 1 else [])
         )
-        _forget(rescue)
+        rescue.forget()
         time.sleep(1)  # images know when they were made to the second
     prune = ("prune", tmp_path / "store", "--keep-last", "1", "--yes")
     disk, point = VolatileDisk(tmp_path / "power", 64 * MIB), tmp_path / "store"
@@ -236,7 +227,7 @@ def test_a_prune(rescue: Rescue, tmp_path: Path, times: int) -> None:
             run(["e2fsck", "-p", str(disk.backing)], ok=(0, 1))
             with disk.powered() as device, mounted_volatile(device, point):
                 checked = rescue.ok("verify", point)
-                _forget(rescue)
+                rescue.forget()
                 left = checked.out.count(": whole\n")
                 gone += 5 - left
             disk.lose(chance)
@@ -244,10 +235,10 @@ def test_a_prune(rescue: Rescue, tmp_path: Path, times: int) -> None:
                 break  # nothing is left to do
         with disk.powered() as device, mounted_volatile(device, point):
             rescue.ok(*prune)
-            _forget(rescue)
+            rescue.forget()
             assert {path.name.split(".")[0] for path in point.glob("d*")} == {"d3", "d4"}
             rescue.ok("verify", point)
-            _forget(rescue)
+            rescue.forget()
     assert cut
     assert gone
     assert lost or times < 20
