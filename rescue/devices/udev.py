@@ -122,13 +122,17 @@ def list_disks() -> list[Disk]:
 
 
 def watch(changed: Callable[[], None]) -> Callable[[], None]:
-    """Call ``changed`` from another thread whenever a block device appears, goes or changes. Returns what ends it."""
+    """Call ``changed`` from another thread whenever a block device appears, goes or changes. Returns what ends it.
+
+    Loop devices do not count: whoever looks at a disk then may set one up for that (partclone reads an f2fs so), and would be
+    called again because of it, without end.
+    """
     # udev speaks when it has made the nodes and links; without it the kernel's own word has to do.
     monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="udev" if _UDEV_CONTROL.exists() else "kernel")
     monitor.filter_by("block")
 
     def heard(device: Any) -> None:
-        if device.action in ("add", "remove", "change"):
+        if device.action in ("add", "remove", "change") and not device.sys_name.startswith("loop"):
             changed()
 
     observer = pyudev.MonitorObserver(monitor, callback=heard, name="disk-watch")
