@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.vm.guest_images import WrongError, by_serial, check, digests, mounted, nothing_left, rescue, run
@@ -23,16 +24,26 @@ SIZE = 1536 * MIB
 SMALL = 128 * MIB
 
 
+def _partitions(name: str) -> dict[int, tuple[int, int]]:
+    """Start and size in sectors of what the kernel has, by number."""
+    found = {}
+    for folder in Path(f"/sys/block/{name}").glob(f"{name}[0-9]*"):
+        with suppress(FileNotFoundError):  # it goes and comes again at this moment
+            number, start, size = (int((folder / what).read_text()) for what in ("partition", "start", "size"))
+            found[number] = (start, size)
+    return found
+
+
 def agrees(device: str, expected: dict[int, str]) -> dict[int, tuple[int, int]]:
     """The kernel has the partitions of the table, with the file systems ``expected``; start and size in MiB by number."""
     run("udevadm", "settle")
     rows = json.loads(run("sfdisk", "--json", device).out)["partitiontable"]["partitions"]
     table = {int(row["node"].removeprefix(device)): (row["start"], row["size"]) for row in rows}
     name = os.path.basename(device)
-    kernel = {
-        int((folder / "partition").read_text()): (int((folder / "start").read_text()), int((folder / "size").read_text()))
-        for folder in Path(f"/sys/block/{name}").glob(f"{name}[0-9]*")
-    }
+    # udev has the kernel read the table once more a moment after the last writer has closed the disk.
+    deadline = time.monotonic() + 30
+    while (kernel := _partitions(name)) != table and time.monotonic() < deadline:
+        time.sleep(0.2)
     check(kernel == table, "the kernel has", kernel, "and the table", table)
     listed = {
         words[3]: int(words[2])
