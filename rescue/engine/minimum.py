@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from rescue.engine import exfat_refill, fat_refill
-from rescue.engine.overlay import MEMORY, volume_overlay
+from rescue.engine.overlay import MEMORY, SourceBlocks, volume_overlay
 from rescue.engine.resizing import EXT, nothing, settle_ext
 from rescue.engine.xfs_shared import shared_bytes
 from rescue.errors import DamagedError, FormatError, ProgramError
@@ -20,7 +21,7 @@ from rescue.filesystems.xfs_superblock import read_superblock as read_xfs
 from rescue.images.nbd.session import Blocks
 from rescue.model.source import SliceSource, Source
 from rescue.model.volume import Identity, UsedMap
-from rescue.system.blockfile import FileSource
+from rescue.system.blockfile import FileSource, is_block_device
 from rescue.system.loop import loop_device
 from rescue.system.run import run
 from rescue.units import MIB, align_up
@@ -101,21 +102,24 @@ def tool_minimum(identity: Identity, path: str) -> int:
 def in_place_minimum(path: str, start: int, end: int, identity: Identity) -> int:
     """The smallest size that its own tool gives the ext or NTFS ``[start, end)`` of a disk or file where it is, in bytes.
 
-    0 when it does not tell: of other kinds, of what is damaged, and without root of an NTFS. Nothing is written.
+    0 when it does not tell: of other kinds, of what is damaged, and without root. A disk is looked at over an overlay: a program
+    that opens it for writing, be it only to look, makes udev read its table again when it ends.
     """
+    if os.geteuid() != 0 or identity.type not in (*EXT, "ntfs"):
+        return 0
     try:
-        if identity.type in EXT and "?" not in path:
-            said = run(["resize2fs", "-P", f"{path}?offset={start}"], timeout=_TOOL_SECONDS).text
-            with FileSource(path) as disk:
-                size = read_ext(SliceSource(disk, start, end)).block_size
-            return _number(_EXT_MINIMUM, said, "resize2fs") * size
-        if identity.type == "ntfs" and os.geteuid() == 0:
-            with loop_device(path, offset=start, size=end - start) as node:
+        with FileSource(path) as disk, ExitStack() as stack:
+            if is_block_device(path):
+                node = stack.enter_context(volume_overlay(SourceBlocks(disk), start, end)).path
+            else:
+                node = stack.enter_context(loop_device(path, offset=start, size=end - start, writable=True))
+            if identity.type == "ntfs":
                 command = ["ntfsresize", "--info", "--force", "--no-progress-bar", node]
                 return _number(_NTFS_MINIMUM, run(command, timeout=_TOOL_SECONDS).text, "ntfsresize")
+            said = run(["resize2fs", "-P", node], timeout=_TOOL_SECONDS).text
+            return _number(_EXT_MINIMUM, said, "resize2fs") * read_ext(SliceSource(disk, start, end)).block_size
     except (FormatError, ProgramError):
         return 0
-    return 0
 
 
 def require_clean(used: UsedMap) -> None:
