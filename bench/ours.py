@@ -77,7 +77,7 @@ def restore(image: Path, target: Path, *, proof: bool, delta: bool | None = None
 
 
 def clone(source: Path, target: Path, *, proof: bool) -> OurResult:
-    """Clone the disk onto a file of its size that exists; with or without reading back what was written."""
+    """Clone the disk onto a file that exists, smaller or not; with or without reading back what was written."""
     return _timed(["clone", str(source), str(target), "--progress", "none", "--yes", *([] if proof else ["--no-verify"])])
 
 

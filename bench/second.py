@@ -1,4 +1,5 @@
-"""``python -m bench.second``: the second backup, the restore over a similar disk, one file out of an image, encryption, cloning.
+"""``python -m bench.second``: the second backup, the restore over a similar disk, one file out of an image, encryption,
+cloning, fitting onto a smaller disk.
 
 The contenders take turns in one run on one machine, and what each of them did is checked once. Writes its sections of
 docs/benchmarks.md when all of them could be measured. Needs root and what ``bench/packages.txt`` names.
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from bench import again, archives, clones, duplicate, files_out, sealed
+from bench import again, archives, clones, duplicate, files_out, fits, sealed
 from bench.bench import empty, machine
 from bench.contest import Contest, section
 from bench.day2 import make_day_2
@@ -31,6 +32,7 @@ CONTESTS: Final[Mapping[str, Callable[[Stage, Callable[[str], None]], Contest]]]
     "extract": files_out.contest,
     "encrypt": sealed.contest,
     "clone": clones.contest,
+    "fit": fits.contest,
 }
 _TOOLS: Final = ("bash", "borg", "cmp", "dd", "ddrescue", "losetup", "partclone.ext4", "partclone.ntfs", "restic", "zstdmt")
 

@@ -57,11 +57,14 @@ class Stage:
             self._saved = True
         return folder
 
-    def blank_target(self) -> None:
-        """A new target of the disk's size whose blocks are all there: as with a disk, none is allocated during the restore."""
+    def blank_target(self, size: int = 0) -> None:
+        """A new target of the disk's size, or of ``size`` bytes.
+
+        Its blocks are all there: as with a disk, none is allocated during the restore.
+        """
         self.target.unlink(missing_ok=True)
         with self.target.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, self.disk.size)
+            os.posix_fallocate(file.fileno(), 0, size or self.disk.size)
 
     def target_of_day_2(self) -> None:
         """A new target that holds what the disk holds on day 2."""

@@ -87,12 +87,12 @@ def _tree(disk: Path, partition: BenchPartition) -> dict[str, str]:
     return found
 
 
-def same_files(partition: BenchPartition, disk: Path, restored: Path) -> None:
+def same_files(partition: BenchPartition, disk: Path, restored: Path, there: BenchPartition | None = None) -> None:
     """Mount a partition of both, one after the other, and compare every file. Raises DamagedError.
 
-    Not for FAT, which the kernel may not know.
+    ``there``: where it is on ``restored``, if elsewhere. Not for FAT, which the kernel may not know.
     """
-    wanted, found = _tree(disk, partition), _tree(restored, partition)
+    wanted, found = _tree(disk, partition), _tree(restored, there or partition)
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise DamagedError(f"Partition {partition.number} ({partition.fs}): {name} is not restored as it was.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rescue.errors import RescueError
+from rescue.errors import RescueError, UsageError
 from rescue.model.disk import Disk, Fingerprint
 from rescue.model.layout import Layout
 from rescue.model.survey import DiskSurvey
@@ -39,18 +39,22 @@ class NewFile:
 
 @contextmanager
 def new_file(target: str, size: int, is_new: bool) -> Iterator[NewFile]:
-    """A sparse file in place of TARGET, gone again unless it is to be kept. Raises RescueError."""
+    """A sparse file in place of TARGET, gone again unless it is to be kept. Raises UsageError (no such folder), RescueError."""
     state = NewFile()
     if not is_new:
         yield state
         return
     path = Path(target)
+    if not os.path.isdir(path.parent):
+        raise UsageError(f"There is no folder {path.parent} for {target}.")
     try:
         with path.open("xb") as file:
             os.chmod(file.fileno(), 0o600)
             os.truncate(file.fileno(), size)
     except OSError as error:
-        path.unlink(missing_ok=True) if not isinstance(error, FileExistsError) else None
+        if not isinstance(error, FileExistsError):
+            with suppress(OSError):
+                path.unlink()
         raise RescueError(f"{target} cannot be created with {size} bytes: {error.strerror}.") from error
     try:
         yield state

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TextIO
+from uuid import uuid4
 
 from rescue.cli.follow import follow, report
 from rescue.cli.layout_text import layout_text
@@ -11,12 +14,15 @@ from rescue.cli.lost import search
 from rescue.cli.options import Context, add_job, progress_style
 from rescue.cli.review import plan_json, plan_text
 from rescue.errors import RefusedError, UsageError
+from rescue.model.edit import MoveVolume
 from rescue.model.plan import Plan
+from rescue.model.survey import DiskSurvey
 from rescue.planning.partition_plan import PartitionRequest, layouts_of
+from rescue.planning.partition_preview import preview
 from rescue.planning.words import disk_words
 
 _OPERATIONS = """operations, each one argument, done in this order:
-  table gpt|dos
+  table gpt|mbr
   convert gpt|mbr
   create [start=SIZE] [size=SIZE|max] [type=TYPE] [name=NAME] [fs=FS] [label=LABEL]
   add start=SIZE size=SIZE [type=TYPE] [name=NAME]
@@ -73,22 +79,29 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     else:
         plan = machine.plan_partition(target, PartitionRequest(tuple(arguments.operations), arguments.save, arguments.go_on))
     if arguments.dry_run:
-        print(plan_json(plan) if arguments.json else "\n".join(_shown(plan)), file=context.stdout)
+        print(plan_json(plan) if arguments.json else "\n".join(_shown(plan, target, arguments.operations)), file=context.stdout)
         return 0
     style = progress_style(arguments, context.stderr)
     if style == "bar" or not arguments.yes:
-        print("\n".join(_shown(plan)), file=context.stderr)
+        print("\n".join(_shown(plan, target, arguments.operations)), file=context.stderr)
     if not arguments.yes:
         _confirm(plan, context.stdin, context.stderr)
     return report(follow(lambda: machine.start(plan), style, context.stderr), arguments.json)
 
 
-def _shown(plan: Plan) -> list[str]:
+def _shown(plan: Plan, survey: DiskSurvey, operations: Sequence[str]) -> list[str]:
     """The plan, and the partitions before and after it."""
     layouts = layouts_of(plan)
     if layouts is None:
         return plan_text(plan)
-    return ["Before:", *layout_text(layouts[0]), "", "After:", *layout_text(layouts[1]), "", *plan_text(plan)]
+    before = {volume.start: volume.identity for volume in survey.volumes}
+    moved = [(step, p) for step in plan.steps if isinstance(step, MoveVolume) for p in step.after.partitions]
+    after = before | {p.start: step.identity for step, p in moved if p.number == step.number}
+    # A queue that goes on after an interrupted move has been done in part, and cannot be done from its beginning.
+    with suppress(RefusedError, UsageError):
+        found = preview(survey, operations, lambda: str(uuid4())).survey
+        after = {volume.start: volume.identity for volume in found.volumes} if operations else after
+    return ["Before:", *layout_text(layouts[0], before), "", "After:", *layout_text(layouts[1], after), "", *plan_text(plan)]
 
 
 def _confirm(plan: Plan, stdin: TextIO, stderr: TextIO) -> None:

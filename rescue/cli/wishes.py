@@ -11,6 +11,7 @@ from rescue.cli.review import plan_text
 from rescue.model.fit import FitWish, FitWishes
 from rescue.model.fitting import FitDisk
 from rescue.model.plan import Plan
+from rescue.model.volume import Identity
 from rescue.units import parse_size
 
 
@@ -70,7 +71,8 @@ def fitted_text(plan: Plan) -> list[str]:
     fitted = next((step for step in plan.steps if isinstance(step, FitDisk)), None)
     if fitted is None:
         return plan_text(plan)
-    return ["On the target:", *layout_text(fitted.layout), "", *plan_text(plan)]
+    contents = {volume.target_start: Identity(volume.filesystem) for volume in fitted.volumes}
+    return ["On the target:", *layout_text(fitted.layout, contents), "", *plan_text(plan)]
 
 
 def _number(text: str) -> int:

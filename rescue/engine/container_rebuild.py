@@ -7,16 +7,17 @@ made smaller or larger over throw-away overlays, content is encrypted again by t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rescue.engine.container_fit import ANEW
 from rescue.engine.grown import grown
 from rescue.engine.overlay import MEMORY, SourceBlocks
+from rescue.engine.refill import anew_instead
 from rescue.engine.refilled import refilled
 from rescue.engine.resizing import Check, nothing
-from rescue.engine.shrink import shrunk
+from rescue.engine.shrink import NotSmallerError, Shrunk, shrunk
 from rescue.errors import CredentialError, RefusedError, UnsupportedError, UsageError
 from rescue.model.container import Way
 from rescue.model.extents import ExtentMap
@@ -129,17 +130,21 @@ class Rebuilder:
         named = shown(", ".join(name for name in way if name)) or identity.type
         if volume.is_locked:
             raise CredentialError("The encrypted volume was not unlocked.", "Give its passphrase with --unlock.")
-        if size < old and identity.type in ANEW and not sealed:
-            # It is filled when the target was wiped; nothing of it is copied.
-            return Rebuilt(Composed(size, []), ExtentMap(), (Filling(volume, 0, size),))
         if size > old:
             way_there = grown(volume.source, identity, size, folder=self.folder, check=self.check)
-        elif identity.type in ANEW:
-            way_there = refilled(volume.source, identity, size, folder=self.folder, check=self.check)
-        else:
-            way_there = shrunk(
-                SourceBlocks(volume.source), 0, old, identity, size, folder=self.folder, check=self.check
-            )  # fmt: skip
+            return self._changed(way_there, named)
+        if identity.type not in ANEW:
+            try:
+                blocks = SourceBlocks(volume.source)
+                return self._changed(shrunk(blocks, 0, old, identity, size, folder=self.folder, check=self.check), named)
+            except NotSmallerError as error:
+                self.tell(f"{named}: {anew_instead(volume.source, identity, size, error)}")
+        if sealed:
+            return self._changed(refilled(volume.source, identity, size, folder=self.folder, check=self.check), named)
+        # It is filled when the target was wiped; nothing of it is copied.
+        return Rebuilt(Composed(size, []), ExtentMap(), (Filling(volume, 0, size),))
+
+    def _changed(self, way_there: AbstractContextManager[Shrunk], named: str) -> Rebuilt:
         changed = self.opened.enter_context(way_there)
         self.tell(f"{named}: {changed.said}")
         return Rebuilt(changed.source, changed.used)

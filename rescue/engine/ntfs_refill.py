@@ -42,17 +42,24 @@ def needed_size(volume: Source) -> int:
     if records is None:
         raise FormatError("NTFS: its MFT has no content.")
     count = sum(end - start for start, end in records.extents()) // geometry.record_size
-    used = used_map(volume, Identity("ntfs"), path="", offset=0)
-    return used.extents.total + count * (_RECORD - min(geometry.record_size, _RECORD)) + _SPARE
+    return least_size(volume) + count * (_RECORD - min(geometry.record_size, _RECORD))
+
+
+def least_size(volume: Source) -> int:
+    """Bytes that it takes with records as it has them. Raises FormatError, SourceReadError."""
+    return used_map(volume, Identity("ntfs"), path="", offset=0).extents.total + _SPARE
 
 
 def refill(old: str, identity: Identity, target: str, start: int, size: int, sector_size: int, check: Check) -> None:
     """Make the NTFS on the device or file ``old``, which is not mounted, anew in ``size`` bytes at ``start`` of a disk or file.
 
-    It is compared name by name. To be called where mounts are private. Raises ProgramError, DamagedError, TargetWriteError.
+    ``sector_size`` in bytes; 0: as it has. It is compared name by name. To be called where mounts are private. Raises
+    ProgramError, DamagedError, TargetWriteError.
     """
     with FileSource(old) as source:
-        cluster = max(read_geometry(source).cluster_size, sector_size)
+        geometry = read_geometry(source)
+    sector_size = sector_size or geometry.sector_size
+    cluster = max(geometry.cluster_size, sector_size)
     label = ["--label", identity.label] if identity.label else []
     place = ["--sector-size", str(sector_size), "--partition-start", str(start // sector_size), "-H", "255", "-S", "63"]
     with loop_device(target, offset=start, size=size, writable=True, sector_size=sector_size) as node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from typing import Final
 
@@ -11,6 +12,9 @@ from rescue.filesystems.ext_superblock import read_superblock as read_ext
 from rescue.filesystems.fields import Fields
 from rescue.filesystems.xfs_superblock import read_superblock
 from rescue.model.source import Source
+from rescue.system.blockfile import FileSource
+from rescue.system.run import run
+from rescue.units import GIB, MIB
 
 _XFS_RO_COMPAT: Final = ((0x1, "finobt"), (0x2, "rmapbt"), (0x4, "reflink"), (0x8, "inobtcount"))
 _XFS_BIGTIME: Final = 0x8
@@ -50,6 +54,18 @@ _EXT_FEATURES: Final = {
     ),
 }
 _EXT_PASSING: Final = {"compat": 0, "incompat": 0x4 | 0x10, "ro_compat": 0x4 | 0x10000}  # that come and go: a journal in use, …
+
+_EXT_JOURNAL: Final = 0x4
+_EXT_LEAST_JOURNAL: Final = 1024  # blocks; with larger blocks than before it may have been smaller than that
+_EXT_LAZY: Final = (0x10, 0x400)  # uninit_bg, metadata_csum: inode tables need not be written
+_EXT_TRIAL: Final = 64 * GIB
+_TRIAL_SECONDS: Final = 600.0
+_EXT_MOUNTS: Final = (
+    (0x1, "debug"), (0x2, "bsdgroups"), (0x4, "user_xattr"), (0x8, "acl"), (0x10, "uid16"), (0x100, "nobarrier"),
+    (0x200, "block_validity"), (0x400, "discard"), (0x800, "nodelalloc"),
+)  # fmt: skip
+_EXT_JOURNALS: Final = ("^journal_data_writeback", "journal_data", "journal_data_ordered", "journal_data_writeback")
+_EXT_ERRORS: Final = {1: "continue", 2: "remount-ro", 3: "panic"}
 
 _F2FS_PLACE: Final = 1024
 _F2FS_FEATURES: Final = (
@@ -99,8 +115,8 @@ def make_xfs(volume: Source, size: int, sector_size: int = 0) -> list[str]:
     return [*command, "-L", label] if label else command
 
 
-def make_ext(volume: Source, kind: str) -> list[str]:
-    """The mke2fs command, without the device, for an ext2, ext3 or ext4 (``kind``) with blocks of 4096 bytes.
+def make_ext(volume: Source, kind: str, size: int, sector_size: int = 0) -> list[str]:
+    """The mke2fs command, without the device, for an ext2, ext3 or ext4 (``kind``) of ``size`` bytes on such sectors.
 
     Raises UnsupportedError for features that a copy of the files would lose, FormatError.
     """
@@ -114,11 +130,66 @@ def make_ext(volume: Source, kind: str) -> list[str]:
         if left:
             raise UnsupportedError(f"This {kind} has features that it cannot be made anew with ({group} {left:#x}).")
     blocks, reserved = known.blocks, raw.u32(8)
+    journal = ext_journal(volume)
     label = raw.bytes(120, 16).split(b"\0")[0].decode("utf-8", "surrogateescape")
-    command = ["mke2fs", "-q", "-F", "-b", "4096", "-I", str(known.inode_size), "-N", str(raw.u32(0))]
-    command += ["-U", str(uuid.UUID(bytes=known.uuid)), "-m", str(min(100 * reserved // max(blocks, 1), 50))]
+    block = max(known.block_size, sector_size)
+    inodes = raw.u32(0)
+    if size < volume.size:  # their tables are in proportion, but for what is in use and a few more
+        inodes = min(inodes, max(inodes * size // volume.size, known.used_inodes + known.used_inodes // 8 + 1024))
+    command = ["mke2fs", "-q", "-F", "-b", str(block), "-I", str(known.inode_size), "-N", str(inodes)]
+    command += ["-U", str(uuid.UUID(bytes=known.uuid)), "-m", f"{min(100 * reserved / max(blocks, 1), 50):.6f}"]
     command += ["-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-O", ",".join(["none", *names])]
+    if journal >= _EXT_LEAST_JOURNAL * block:
+        command += ["-J", f"size={journal // MIB}"]
     return [*command, "-L", label] if label else command
+
+
+def ext_journal(volume: Source) -> int:
+    """Bytes of an ext's journal, as its superblock keeps them of the inode; 0 where it does not. Raises FormatError."""
+    raw = Fields(volume.pread(1024, SUPERBLOCK_OFFSET), "ext superblock")
+    if not raw.u32(0x5C) & _EXT_JOURNAL or raw.u8(0xFD) != 1:
+        return 0
+    return raw.u32(0x148) << 32 | raw.u32(0x14C)
+
+
+def tune_ext(volume: Source) -> list[str]:
+    """The tune2fs command, without the device, for what mke2fs takes from its own settings. Raises FormatError.
+
+    Source: linux Documentation/filesystems/ext4, "The Super Block".
+    """
+    raw = Fields(volume.pread(1024, SUPERBLOCK_OFFSET), "ext superblock")
+    mounts = raw.u32(0x100)
+    named = [word if mounts & bit else f"^{word}" for bit, word in _EXT_MOUNTS]
+    named.append(_EXT_JOURNALS[mounts >> 5 & 3])
+    seldom = raw.u16(0x36)
+    command = ["tune2fs", "-e", _EXT_ERRORS.get(raw.u16(0x3C), "continue"), "-i", f"{raw.u32(0x44)}s"]
+    command += ["-c", str(seldom if 0 < seldom < 1 << 15 else -1), "-u", str(raw.u16(0x50)), "-g", str(raw.u16(0x52))]
+    return [*command, "-o", ",".join(named)]
+
+
+def ext_has_room(volume: Source, kind: str, size: int) -> bool:
+    """Whether what is in an ext has room in one of ``size`` bytes that is made anew: an empty one is, in memory.
+
+    Raises UnsupportedError, FormatError, ProgramError.
+    """
+    known = read_ext(volume)
+    if size > _EXT_TRIAL and not known.ro_compat & (_EXT_LAZY[0] | _EXT_LAZY[1]):
+        return False  # all its inode tables would be written
+    make = [word.replace("lazy_itable_init=0,lazy_journal_init=0", "lazy_itable_init=1,lazy_journal_init=1")
+            for word in make_ext(volume, kind, size)]  # fmt: skip
+    file = os.memfd_create("trial")
+    try:
+        os.ftruncate(file, size)
+        path = f"/proc/{os.getpid()}/fd/{file}"
+        run([*make, path], timeout=_TRIAL_SECONDS)
+        with FileSource(path) as source:
+            empty = read_ext(source)
+    finally:
+        os.close(file)
+    tables = known.groups * known.inode_table_blocks * known.block_size
+    content = (known.blocks - known.free_blocks) * known.block_size - tables - ext_journal(volume)
+    # Folders and trees of extents are not laid out as they were.
+    return empty.free_blocks * empty.block_size >= content + content // 50 + 8 * MIB
 
 
 def make_f2fs(volume: Source) -> list[str]:

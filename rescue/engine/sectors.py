@@ -67,7 +67,7 @@ _NAMES: Final = {"crypto_LUKS": "LUKS", "BitLocker": "BitLocker", "LVM2_member":
 
 
 def _ext(volume: Source, kind: str) -> SectorFit:
-    make_ext(volume, kind)  # whether it can be
+    make_ext(volume, kind, volume.size)  # whether it can be
     fields = Fields(volume.pread(1024, SUPERBLOCK_OFFSET), "ext superblock")
     files = fields.u32(0) - fields.u32(16)
     known = read_ext(volume)

@@ -34,6 +34,10 @@ SHRINKABLE = frozenset({*EXT, "ntfs", "btrfs", "swap"})
 _UNIT = 64 * KIB
 
 
+class NotSmallerError(ProgramError):
+    """The file system's own tool did not make it as small as it should be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shrunk:
     """A volume that was made smaller: ``source`` has exactly the wanted size, ``used`` is what of it must be copied.
@@ -109,7 +113,7 @@ def _prepare(overlay: Overlay, identity: Identity, new_size: int, check: Check) 
         raise RefusedError(
             f"The {identity.type} file system cannot be made smaller than {least} bytes ({human_size(least)}); "
             f"{new_size} bytes ({human_size(new_size)}) were asked for.",
-            "Give it more room, or have it made anew and filled by files.",
+            "Give it more room.",
         )
     require_room(used.extents, new_size, overlay.folder)
 
@@ -128,17 +132,14 @@ def _clean_map(path: str, identity: Identity) -> UsedMap:
 def _shrink(overlay: Overlay, identity: Identity, size: int, check: Check) -> None:
     path = overlay.path
     match identity.type:
-        case "ntfs":
-            resize_ntfs(path, size, check)
         case "btrfs":
             shrink_btrfs(path, size, check, overlay.folder)
         case "swap":
             resize_swap(path, size)
         case _:
             try:
-                resize_ext(path, size, check)
+                (resize_ntfs if identity.type == "ntfs" else resize_ext)(path, size, check)
             except ProgramError as error:
                 hint = f"Nothing was written. Give it more room. {error.hint}"
-                raise ProgramError(
-                    f"The {identity.type} file system did not get as small as {size} bytes. {error.message}", hint
-                ) from error
+                said = f"The {identity.type} file system did not get as small as {size} bytes. {error.message.rstrip('.')}."
+                raise NotSmallerError(said, hint) from error

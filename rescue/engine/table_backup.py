@@ -12,7 +12,7 @@ import zstandard
 
 from rescue.devices.table import read_layout
 from rescue.engine.editing import writes_of
-from rescue.errors import FormatError, RefusedError, RescueError
+from rescue.errors import FormatError, RefusedError, RescueError, UsageError
 from rescue.filesystems.identify import identify
 from rescue.model.disk import Disk
 from rescue.model.extents import Extent, ExtentMap
@@ -94,9 +94,11 @@ def write_backup(file: str, backup: TableBackup) -> None:
 
 
 def read_backup(file: str) -> TableBackup:
-    """What :func:`write_backup` kept. Raises FormatError, RescueError."""
+    """What :func:`write_backup` kept. Raises FormatError, UsageError (no such file), RescueError."""
     try:
         data = Path(file).read_bytes()
+    except FileNotFoundError as error:
+        raise UsageError(f"{file} does not exist.") from error
     except OSError as error:
         raise RescueError(f"{file} cannot be read: {error.strerror}.") from error
     if not data.startswith(_MAGIC):

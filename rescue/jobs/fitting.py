@@ -18,10 +18,10 @@ from rescue.engine.hidden_sectors import set_hidden_sectors
 from rescue.engine.new_ids import set_uuid
 from rescue.engine.overlay import MEMORY, SourceBlocks
 from rescue.engine.references import follow
-from rescue.engine.refill import refill
+from rescue.engine.refill import anew_instead, refill
 from rescue.engine.resizing import require_sound
 from rescue.engine.sectors import set_ntfs_sectors
-from rescue.engine.shrink import shrunk
+from rescue.engine.shrink import NotSmallerError, shrunk
 from rescue.engine.survey import map_disk
 from rescue.engine.target import prove_late, write_late
 from rescue.engine.transfer import Part, Transfer
@@ -37,7 +37,7 @@ from rescue.model.extents import ExtentMap
 from rescue.model.fitting import FitDisk, FitIds, FittedVolume, FitVolumes
 from rescue.model.layout import Layout
 from rescue.model.progress import CancelToken, Message
-from rescue.model.source import Source
+from rescue.model.source import SliceSource, Source
 from rescue.model.text import shown
 from rescue.model.volume import Identity, Volume
 from rescue.system.blockfile import FileSink, FileSource
@@ -65,6 +65,7 @@ class Fitting:
         self._keys = secrets.volume_keys
         self._fillings: list[tuple[FittedVolume, Filling]] = []
         self._stacks: Mapping[int, Stacked] | None = None
+        self._beginning: list[tuple[int, bytes]] = []
         try:
             self._source, self._blocks, self._layout, self._volumes = self._open(secrets)
             self._head = self._source.pread(min(MIB, self._source.size), 0)
@@ -105,13 +106,20 @@ class Fitting:
         Raises before anything is written what :func:`shrunk` raises; then as Transfer.copy.
         """
         step = self._step
-        parts = [self._part(volume, token, reporter) for volume in step.volumes if volume.how != "refill"]
+        anew = [volume for volume in step.volumes if volume.how == "refill"]
+        parts = []
+        for volume in (volume for volume in step.volumes if volume not in anew):
+            part = self._part(volume, token, reporter)
+            if part is None:
+                anew.append(volume)
+            else:
+                parts.append(part)
+        self._beginning = self._beginning_of(parts)
         with self._transferring(parts) as wiping:
             wiping.wipe()
         # Programs fill these, and a disk that is held cannot be opened by them. There is no table yet: nothing looks whole.
-        for volume in step.volumes:
-            if volume.how == "refill":
-                self._refill(volume, token, reporter)
+        for volume in anew:
+            self._refill(volume, token, reporter)
         for volume, filling in self._fillings:
             self._fill_inner(volume, filling, token, reporter)
         self._transfer = self._stack.enter_context(self._transferring(parts))
@@ -127,6 +135,14 @@ class Fitting:
         step = self._step
         title, rotational = step.image or step.source.title, not step.image and step.source.rotational
         return Transfer(step.target, parts, self._late(), step.layout, title=title, rotational=rotational)
+
+    def _beginning_of(self, parts: Sequence[Part]) -> list[tuple[int, bytes]]:
+        """On a disk without a table the beginning of what gets another size is what makes it look whole: it comes last."""
+        changed = [v for v in self._step.volumes if v.target_end - v.target_start != v.end - v.start]
+        if self._step.layout.label != "none" or not changed:
+            return []
+        # None of them when it is made anew there, for sectors of another size.
+        return [(part.target_start, part.source.pread(min(MIB, part.end - part.start), part.start)) for part in parts]
 
     def _refill(self, volume: FittedVolume, token: CancelToken, reporter: Reporter) -> None:
         size = human_size(volume.target_end - volume.target_start)
@@ -156,7 +172,8 @@ class Fitting:
     def _folder(self) -> Path:
         return Path(self._step.folder) if self._step.folder else MEMORY
 
-    def _part(self, volume: FittedVolume, token: CancelToken, reporter: Reporter) -> Part:
+    def _part(self, volume: FittedVolume, token: CancelToken, reporter: Reporter) -> Part | None:
+        """What is copied of a volume; None for one that its own program did not make smaller, and that is made anew instead."""
         found, extents = next((v, e) for v, e in self._volumes if v.partition == volume.partition)
         what = f"partition {volume.partition}" if volume.partition else "the file system"
         name = f"{what} ({volume.filesystem or 'unknown content'})"
@@ -167,9 +184,16 @@ class Fitting:
         if volume.how == "rebuild":
             return self._rebuilt(volume, name, size, token, reporter)
         reporter.message(Message("info", f"Making {name} smaller, over a throw-away overlay: {human_size(size)}."))
-        smaller = self._stack.enter_context(
-            shrunk(self._blocks, found.start, found.end, found.identity, size, folder=self._folder, check=token.check)
-        )
+        try:
+            smaller = self._stack.enter_context(
+                shrunk(self._blocks, found.start, found.end, found.identity, size, folder=self._folder, check=token.check)
+            )
+        except NotSmallerError as error:
+            if not volume.target_partition:
+                raise  # it would look whole from its first byte on
+            said = anew_instead(SliceSource(self._source, found.start, found.end), found.identity, size, error)
+            reporter.message(Message("warning", f"{name}: {said}"))
+            return None
         reporter.message(Message("info", smaller.said))
         return Part(name, smaller.source, smaller.used, 0, size, *place)
 
@@ -196,7 +220,7 @@ class Fitting:
         end = min([*starts, len(self._head), layout.size])
         gap = [(layout.sector_size, self._head[layout.sector_size : end])] if layout.label == "dos" and starts else []
         if layout.label == "none":
-            return []
+            return self._beginning
         return [*gap, *table_writes(layout, self._head)]
 
     def write_table(self) -> None:

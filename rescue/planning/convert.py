@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -10,14 +12,15 @@ from rescue.errors import RefusedError, UsageError
 from rescue.model.layout import LabelKind, Layout
 from rescue.model.operation import Convert
 from rescue.model.tables import MBR_SECTORS, link_offsets
+from rescue.model.volume import Identity
 from rescue.planning.label import Converted, converted
 from rescue.units import MIB, align_down, human_size
 
 KINDS: Final = {"gpt": "a GPT", "dos": "an MBR"}
 
 
-def convert_in_place(layout: Layout, operation: Convert) -> Converted:
-    """The table as one of the other kind, for partitions that do not move.
+def convert_in_place(layout: Layout, operation: Convert, contents: Mapping[int, Identity] = MappingProxyType({})) -> Converted:
+    """The table as one of the other kind, for partitions that do not move. ``contents`` by number.
 
     Raises RefusedError when it has no room, or no type or number for a partition; UsageError when there is nothing to convert.
     """
@@ -31,7 +34,7 @@ def convert_in_place(layout: Layout, operation: Convert) -> Converted:
         except (StopIteration, ValueError) as error:
             raise UsageError("There are not as many new identifiers as partitions.") from error
 
-    made = converted(layout, operation.label, new_id)
+    made = converted(layout, operation.label, new_id, contents=contents)
     if operation.label == "gpt":
         _require_room(made.layout)
     else:

@@ -232,12 +232,13 @@ def fit_source(source: FitSource, size: int, choice: FitChoice, sector_size: int
     Raises DoesNotFitError, RefusedError for a size that a partition cannot have, UsageError for wishes that make no sense.
     """
     sector_size = sector_size or source.layout.sector_size
-    layout, new_of, wishes = _of_kind(source.layout, choice)
+    layout, new_of, wishes = _of_kind(source, choice)
     volumes = {new_of[volume.partition]: volume for volume in source.volumes if volume.partition in new_of}
     minimums = {new_of[number]: size for number, size in choice.minimums.items() if number in new_of}
     refillable = frozenset(new_of[number] for number in choice.refillable if number in new_of)
     containers = {new_of[number]: found for number, found in choice.containers.items() if number in new_of}
-    bears = [_bears(p, volumes.get(p.number), minimums, refillable, containers) for p in layout.data_partitions]
+    places = layout.data_partitions or _bare(layout, volumes, choice)
+    bears = [_bears(p, volumes.get(p.number), minimums, refillable, containers) for p in places]
     try:
         found = fit(layout, bears, size, sector_size, choice.mode, wishes.volumes, wishes.order)
     except DoesNotFitError:
@@ -246,20 +247,35 @@ def fit_source(source: FitSource, size: int, choice: FitChoice, sector_size: int
         if released == bears:
             raise
         found = fit(layout, released, size, sector_size, choice.mode, wishes.volumes, wishes.order)
+    if source.layout.data_partitions and not found.placements:
+        raise UsageError("All partitions are left out: nothing would be written.", "To empty a disk: rescue wipe.")
     old_of = {new: old for old, new in new_of.items()}
     return replace(found, placements=tuple(replace(place, number=old_of[place.number]) for place in found.placements))
 
 
-def _of_kind(layout: Layout, choice: FitChoice) -> tuple[Layout, dict[int, int], FitWishes]:
+def _bare(layout: Layout, volumes: Mapping[int, Volume], choice: FitChoice) -> tuple[Partition, ...]:
+    """What fills a disk without a table, as if it were a partition, when it can have another size.
+
+    Its beginning is written last, so that what is half there looks like nothing. So it is not when it is made anew in place, or
+    gets a UUID of its own before that.
+    """
+    whole = volumes.get(0)
+    if layout.label != "none" or whole is None or whole.identity.type in REFILLED or choice.wishes.new_ids:
+        return ()
+    return (Partition(0, 0, layout.size, ""),)
+
+
+def _of_kind(source: FitSource, choice: FitChoice) -> tuple[Layout, dict[int, int], FitWishes]:
     """The source's table as one of the wanted kind, the new numbers by the old ones, and the wishes by the new ones."""
-    wishes = choice.wishes
+    layout, wishes = source.layout, choice.wishes
     if not wishes.table or wishes.table == layout.label:
         return layout, {0: 0} | {p.number: p.number for p in layout.data_partitions}, wishes
     gone = {wish.partition for wish in wishes.volumes if wish.kind == "leave-out"}
     for number in (*gone, *(wish.partition for wish in wishes.volumes), *wishes.order):
         if not any(p.number == number for p in layout.data_partitions):
             raise UsageError(f"There is no partition {number} to be fitted.")
-    made = converted(layout, wishes.table, choice.new_id, gone)
+    contents = {volume.partition: volume.identity for volume in source.volumes}
+    made = converted(layout, wishes.table, choice.new_id, gone, contents)
     new_of = dict(made.numbers)
     asked = tuple(replace(w, partition=new_of[w.partition]) for w in wishes.volumes if w.partition in new_of)
     order = tuple(new_of[number] for number in wishes.order if number in new_of)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from rescue.errors import RefusedError, UsageError
 from rescue.model.extents import Extent
 from rescue.model.layout import LabelKind, Layout, Partition
 from rescue.model.tables import array_bytes, entry_count, gpt_extents
+from rescue.model.volume import Identity
 from rescue.units import align_down
 
 _BASIC_DATA: Final = "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
@@ -58,6 +60,7 @@ _CODE_OF: Final = {guid: code for code, guid in _PAIRS} | {
     "773F91EF-66D4-49B5-BD83-D683BF40AD16": 0x83,  # a person's home
     "37AFFC90-EF7D-4E96-91C3-2D7AE055B174": 0x83,  # IBM GPFS
 }
+_FAT_CODES: Final = {"FAT12": 0x01, "FAT16": 0x0E, "FAT32": 0x0C}
 _GUID_OF_BOTH: Final = _GUID_OF | {0xEA: "BC13C2FF-59E6-4262-A352-B275FD6F7172"}
 # Hidden FAT and NTFS, and makers' own FAT partitions (Compaq and Lenovo, Dell), which systems do not show either.
 _HIDDEN_CODES: Final = frozenset({0x11, 0x14, 0x16, 0x17, 0x1B, 0x1C, 0x1E, 0x12, 0xDE})
@@ -83,10 +86,17 @@ class Converted:
     left_out: tuple[int, ...] = ()
 
 
-def converted(layout: Layout, label: LabelKind, new_id: Callable[[], UUID], leave_out: Collection[int] = ()) -> Converted:
+def converted(
+    layout: Layout,
+    label: LabelKind,
+    new_id: Callable[[], UUID],
+    leave_out: Collection[int] = (),
+    contents: Mapping[int, Identity] = MappingProxyType({}),
+) -> Converted:
     """``layout`` as a table of the kind ``label``, with types and flags mapped; ids that the new kind needs from ``new_id``.
 
-    ``leave_out``: numbers of partitions that are not to be in it. Raises RefusedError for a partition that the other kind
+    ``leave_out``: numbers of partitions that are not to be in it. ``contents``, by number, tells FAT from NTFS, which have one
+    type in a GPT. Raises RefusedError for a partition that the other kind
     has no type for, or for too many; UsageError for label "none".
     """
     if label == layout.label:
@@ -94,7 +104,7 @@ def converted(layout: Layout, label: LabelKind, new_id: Callable[[], UUID], leav
     if "none" in (label, layout.label):
         raise UsageError("A disk without a partition table cannot be converted.", "Make a new table instead.")
     kept = [p for p in layout.data_partitions if p.number not in leave_out]
-    return _to_gpt(layout, kept, new_id) if label == "gpt" else _to_mbr(layout, kept, new_id)
+    return _to_gpt(layout, kept, new_id) if label == "gpt" else _to_mbr(layout, kept, new_id, contents)
 
 
 def _to_gpt(layout: Layout, chosen: Sequence[Partition], new_id: Callable[[], UUID]) -> Converted:
@@ -127,7 +137,16 @@ def _to_gpt(layout: Layout, chosen: Sequence[Partition], new_id: Callable[[], UU
     return Converted(new, tuple((p.number, p.number) for p in partitions))
 
 
-def _to_mbr(layout: Layout, chosen: Sequence[Partition], new_id: Callable[[], UUID]) -> Converted:
+def _code(partition: Partition, content: Identity | None) -> int:
+    guid = partition.type.upper()
+    if guid == _BASIC_DATA and content and content.type == "vfat":
+        return _FAT_CODES.get(content.version, 0x0C)
+    return _CODE_OF[guid]
+
+
+def _to_mbr(
+    layout: Layout, chosen: Sequence[Partition], new_id: Callable[[], UUID], contents: Mapping[int, Identity]
+) -> Converted:
     kept = [p for p in chosen if p.type.upper() not in _ONLY_GPT]
     left_out = tuple(p.number for p in chosen if p.type.upper() in _ONLY_GPT)
     if len(kept) > _MOST:
@@ -148,7 +167,7 @@ def _to_mbr(layout: Layout, chosen: Sequence[Partition], new_id: Callable[[], UU
             number=numbers[p.number],
             start=p.start,
             end=p.end,
-            type=f"0x{_CODE_OF[p.type.upper()]:02x}",
+            type=f"0x{_code(p, contents.get(p.number)):02x}",
             uuid=f"{signature}-{numbers[p.number]:02x}",
             attributes=1 if p.number == active else 0,
             kind="logical" if numbers[p.number] >= 5 else "primary",

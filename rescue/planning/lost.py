@@ -18,7 +18,8 @@ _SMALL_FAT: Final = {"FAT12": "0x01", "FAT16": "0x0e"}
 
 def believed(lost: Sequence[Lost]) -> list[Lost]:
     """Those that are surely still there: whole, and none of their bytes are another's."""
-    whole = [one for one in lost if one.whole and not one.damaged and not one.inside]
+    # What begins with the disk itself is a file system without a table, and needs none.
+    whole = [one for one in lost if one.start and one.whole and not one.damaged and not one.inside]
     return [one for one in whole if not any(o is not one and o.start < one.end and one.start < o.end for o in whole)]
 
 
@@ -30,9 +31,8 @@ def operations_for(layout: Layout, lost: Sequence[Lost]) -> list[str]:
     made: list[str] = []
     label = layout.label
     if label == "none":
-        # What begins behind a track was made under an MBR, and a GPT may need those very sectors.
-        label = "dos" if lost and layout.size <= 2 * TIB and any(one.start % MIB for one in lost) else "gpt"
-        made.append(f"table {label}")
+        label = "dos" if _had_mbr(layout, lost) else "gpt"
+        made.append(f"table {'mbr' if label == 'dos' else 'gpt'}")
     inside = next((p for p in layout.partitions if p.kind == "extended"), None)
     free = MAX_PRIMARY - sum(p.kind != "logical" for p in layout.partitions)
     outer = [one for one in lost if inside is None or not inside.start <= one.start < inside.end]
@@ -44,6 +44,21 @@ def operations_for(layout: Layout, lost: Sequence[Lost]) -> list[str]:
         made.append(f"add start={start} size={outer[-1].end - start} type=extended")
         return made + [_add(one, label) for one in outer[free - 1 :]]
     return made + [_add(one, label) for one in lost]
+
+
+def _had_mbr(layout: Layout, lost: Sequence[Lost]) -> bool:
+    """Whether a disk that has no table any more had an MBR, which is lost by a single sector.
+
+    What begins behind a track was made under one, and a GPT may need those very sectors. What is left of a GPT speaks for one,
+    and so does an EFI system partition, a first partition further behind than 1 MiB, before which one may have been that is no
+    file system (BIOS boot), and more than four, which would need descriptions between them in an MBR.
+    """
+    if not lost or layout.size > 2 * TIB:
+        return False
+    if any(one.start % MIB for one in lost):
+        return True
+    is_gpt = any("GPT" in problem for problem in layout.problems) or any(one.is_esp for one in lost)
+    return not is_gpt and min(one.start for one in lost) <= MIB and len(lost) <= MAX_PRIMARY
 
 
 def _add(one: Lost, label: str) -> str:

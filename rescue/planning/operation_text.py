@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 from uuid import UUID
 
 from rescue.errors import UsageError
@@ -52,9 +52,10 @@ TYPES: Final[dict[str, tuple[str, str]]] = {
 GPT_FLAGS: Final = {"required": 0, "no-block-io": 1, "legacy-boot": 2, "read-only": 60, "hidden": 62, "no-automount": 63}
 MBR_FLAGS: Final = {"active": 0}
 
-_MBR_TYPE: Final = re.compile(r"0x[0-9a-fA-F]{1,2}")
+_TABLES: Final[dict[str, Literal["gpt", "dos"]]] = {"gpt": "gpt", "mbr": "dos", "dos": "dos"}  # "dos" as fdisk and libblkid say
+_MBR_TYPE: Final = re.compile(r"(0x)?[0-9a-fA-F]{1,2}")
 _WORDS: Final = {
-    "table": ("gpt|dos", ()),
+    "table": ("gpt|mbr", ()),
     "convert": ("gpt|mbr", ()),
     "create": ("", ("start", "size", "type", "name", "fs", "label")),
     "add": ("", ("start", "size", "type", "name")),
@@ -88,17 +89,14 @@ def parse_operation(text: str, layout: Layout, new_guid: Callable[[], str]) -> O
     if len(plain) != wanted:
         raise UsageError(f"“{text}” should read: {word} {_WORDS[word][0]}".rstrip() + ".")
     match word:
-        case "table":
-            if plain[0] not in ("gpt", "dos"):
-                raise UsageError(f"There is no partition table of the kind “{plain[0]}”.", "Write gpt or dos.")
-            guid = new_guid()
-            return NewTable("gpt", guid) if plain[0] == "gpt" else NewTable("dos", guid[:8].lower())
-        case "convert":
-            if plain[0] not in ("gpt", "mbr", "dos"):
+        case "table" | "convert":
+            label = _TABLES.get(plain[0].lower())
+            if label is None:
                 raise UsageError(f"There is no partition table of the kind “{plain[0]}”.", "Write gpt or mbr.")
-            return Convert(
-                "gpt" if plain[0] == "gpt" else "dos", tuple(new_guid() for _ in range(len(layout.data_partitions) + 1))
-            )
+            if word == "convert":
+                return Convert(label, tuple(new_guid() for _ in range(len(layout.data_partitions) + 1)))
+            guid = new_guid()
+            return NewTable(label, guid if label == "gpt" else guid[:8].lower())
         case "create":
             return _create(named, layout, new_guid)
         case "add":

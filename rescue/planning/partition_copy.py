@@ -78,6 +78,7 @@ def copy_partition(draft: Draft, operation: Copy, after: Layout) -> None:
             f"The copy of {what} keeps its identifier: a system that looks for it may find either. Leave one of them out of use."
         )
     draft.bytes += 2 * (volume.used_bytes if volume else old.size)
+    draft.forget(new.start, new.end)
     if volume is not None:
         draft.contents[new.start] = replace(volume, partition=new.number, start=new.start, end=new.start + old.size)
     draft.layout = after

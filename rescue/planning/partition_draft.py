@@ -35,6 +35,10 @@ class Draft:
         contents = {volume.start: volume for volume in target.volumes}
         return Draft(target.disk.path, target.layout, target.layout, contents)
 
+    def forget(self, start: int, end: int) -> None:
+        """What lies in these bytes, or partly, is no content any more."""
+        self.contents = {place: v for place, v in self.contents.items() if v.end <= start or v.start >= end}
+
     def flush(self) -> None:
         """Write the table that operations were made on so far."""
         if self.layout != self.written:

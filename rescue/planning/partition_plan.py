@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
+
 from rescue.engine.move_journal import Begun, journal_place
 from rescue.errors import RefusedError, UsageError
 from rescue.model.edit import (
@@ -18,7 +20,7 @@ from rescue.model.edit import (
     SaveTables,
     SetTable,
 )
-from rescue.model.extents import Extent
+from rescue.model.extents import Extent, ExtentMap
 from rescue.model.layout import Layout, Partition
 from rescue.model.operation import (
     Add,
@@ -147,6 +149,9 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
             draft.layout = after
             new = next(p for p in after.partitions if p not in before.partitions and is_new(p, before))
             draft.sentences.append(_created(operation, new))
+            held = draft.contents.get(new.start)
+            if held and held.end > new.end and new.kind != "extended":
+                draft.forget(new.start, new.end)  # its end is outside
             if operation.filesystem:
                 _format(draft, new, operation.filesystem, operation.label)
         case Add():
@@ -154,6 +159,8 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
             new = next(p for p in after.partitions if p not in before.partitions and is_new(p, before))
             kind = "" if new.kind == "primary" else f" ({new.kind})"
             draft.sentences.append(f"Add partition {new.number}{kind} to the table, {place_words(new)}, with what is in it.")
+            if new.kind != "extended":
+                _spare(draft, new)
         case Delete():
             partition = partition_of(before, operation.number)
             if partition.kind != "extended":
@@ -197,14 +204,28 @@ def _new_table(draft: Draft, operation: NewTable, after: Layout, target: DiskSur
         title = f"Erase what is on {draft.disk} without a table"
         draft.steps.append(EraseExtents(title=title, target=draft.disk, extents=extents))
         draft.changed += extents
+        draft.sentences.append(
+            "Erase what says that the disk is used without a table, at its beginning and end; nothing of what is added below."
+        )
     draft.contents.clear()
     draft.layout = after
+
+
+def _spare(draft: Draft, added: Partition) -> None:
+    """What is added to a new table is there already: it is not erased with what the disk was without one."""
+    own = ExtentMap([(added.start, added.end)])
+    kept = [(step, ExtentMap(step.extents).difference(own)) for step in draft.steps if isinstance(step, EraseExtents)]
+    for step, left in kept:
+        changed = [msgspec.structs.replace(step, extents=tuple(left))] if left else []
+        place = draft.steps.index(step)
+        draft.steps[place : place + 1] = changed
 
 
 def _convert(draft: Draft, operation: Convert) -> None:
     """Another kind of table around the same partitions."""
     before = draft.layout
-    made = convert_in_place(before, operation)
+    contents = {p.number: draft.contents[p.start].identity for p in before.data_partitions if p.start in draft.contents}
+    made = convert_in_place(before, operation, contents)
     was, becomes = KINDS[before.label], KINDS[operation.label]
     draft.sentences.append(
         f"Make the partition table {becomes}; it is {was}. Partitions stay where they are, with what is in them."
@@ -239,6 +260,7 @@ def _format(draft: Draft, partition: Partition, filesystem: FileSystem, label: s
     )  # fmt: skip
     draft.sentences.append(f"Make an empty {filesystem} in partition {partition.number}, {place_words(partition)}.")
     draft.changed.append(Extent(partition.start, partition.end))
+    draft.forget(partition.start, partition.end)
     draft.contents[partition.start] = Volume(
         partition.number, partition.start, partition.end, Identity(filesystem, "filesystem", label), 0
     )
@@ -317,6 +339,7 @@ def _move(draft: Draft, old: Partition, after: Layout, queue: tuple[str, ...]) -
     )
     used = volume.used_bytes if volume else old.size
     draft.bytes += 2 * used
+    draft.forget(new.start, new.end)
     if volume is not None:
         draft.contents[new.start] = replace(volume, start=new.start, end=new.end)
     draft.changed += [Extent(old.start, old.end), Extent(new.start, new.end)]

@@ -73,6 +73,21 @@ def volume_of(partition: Partition, volumes: Sequence[Volume]) -> Volume | None:
     return next((v for v in volumes if v.partition == partition.number), None)
 
 
+def holds_words(partition: Partition, identity: Identity | None) -> str:
+    """What a partition holds, in a list: ``FAT “ESP”, EFI system``. ``identity``: of its content, where it is known."""
+    if partition.kind == "extended":
+        return "extended: holds the logical ones"
+    content = content_words(identity) if identity else ""
+    role = role_words(partition)
+    label = plain((identity.label if identity else "") or ("" if role else partition.name))
+    holds = content or role or "unknown content"
+    if label:
+        holds += f" “{label}”"
+    if content and role and content.casefold() not in role.casefold():
+        holds += f", {role}"
+    return holds
+
+
 def partition_words(partition: Partition, volume: Volume | None) -> str:
     """One partition with everything that tells it from others: ``Partition 2, NTFS, “Data”, 310.0 GiB, 210.4 GiB used``."""
     content = content_words(volume.identity) if volume else ""

@@ -9,6 +9,8 @@ import mmap
 import os
 import stat
 import struct
+import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,6 +27,8 @@ _BLKGETSIZE64 = 0x80081272
 _BLKZEROOUT = 0x127F
 _FALLOC_FL_KEEP_SIZE = 0x01
 _FALLOC_FL_PUNCH_HOLE = 0x02
+
+_LOOKED_AT_SECONDS = 10.0  # how long others may look at a partition
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _ZEROS = bytes(1 * MIB)
@@ -257,9 +261,23 @@ class FileSink(_OpenFile):
             raise self._failed(error, 0) from error
 
     def reread_table(self) -> bool:
-        """Ask the kernel to read the partition table of this block device again; whether it did."""
-        try:
-            fcntl.ioctl(self._fd, _BLKRRPART)
-        except OSError:
-            return False
-        return True
+        """Ask the kernel to read the partition table of this block device again; whether it did.
+
+        It does not while somebody has a partition open, and udev's probes do for a moment after anything was written. They
+        keep away from a disk that is locked (systemd.io, "Block Device Locking").
+        """
+        deadline = time.monotonic() + _LOOKED_AT_SECONDS
+        while self._block:
+            try:
+                with suppress(BlockingIOError):  # somebody else has it: that is no reason not to ask
+                    fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.ioctl(self._fd, _BLKRRPART)
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                    return False
+                time.sleep(0.05)
+            else:
+                return True
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+        return False

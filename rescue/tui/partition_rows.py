@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from rescue.model.extents import Extent
 from rescue.model.layout import Layout, Partition
 from rescue.model.survey import DiskSurvey
+from rescue.model.volume import Identity
 from rescue.planning.operation_text import GPT_FLAGS, MBR_FLAGS, TYPES
 from rescue.planning.partition import free_extents
-from rescue.planning.words import content_words, plain, role_words, volume_of
+from rescue.planning.words import content_words, holds_words, volume_of
 from rescue.units import human_size
 
 _TYPE_WORDS: Final = {
@@ -61,23 +64,19 @@ def rows_of(layout: Layout) -> list[Row]:
     return sorted(rows, key=lambda row: (row.extent.start, bool(row.partition and row.partition.kind != "extended")))
 
 
-def cells_of(row: Row, survey: DiskSurvey) -> tuple[str, str, str, str, str]:
-    """Number, what it holds, where it begins, its size, how much of that is used."""
+def cells_of(
+    row: Row, survey: DiskSurvey, found: Mapping[int, Identity] = MappingProxyType({})
+) -> tuple[str, str, str, str, str]:
+    """Number, what it holds, where it begins, its size, how much of that is used. ``found``: by place, what a search found."""
     start, size = human_size(row.extent.start), human_size(row.extent.length)
     partition = row.partition
     if partition is None:
         return ("·", "free", start, size, "")
     volume = volume_of(partition, survey.volumes)
+    holds = holds_words(partition, volume.identity if volume else found.get(partition.start))
     if partition.kind == "extended":
-        return (str(partition.number), "extended: holds the logical ones", start, size, "")
+        return (str(partition.number), holds, start, size, "")
     content = content_words(volume.identity) if volume else ""
-    role = role_words(partition)
-    label = plain((volume.identity.label if volume else "") or ("" if role else partition.name))
-    holds = content or role or "unknown content"
-    if label:
-        holds += f" “{label}”"
-    if content and role and content.casefold() not in role.casefold():
-        holds += f", {role}"
     if survey.layout.label == "dos" and partition.attributes & 1:
         holds += ", active"
     used = human_size(volume.used_bytes) if volume and content and not volume.whole_because and content != "swap" else ""

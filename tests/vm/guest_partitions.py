@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.vm.guest_images import WrongError, by_serial, check, digests, mounted, nothing_left, rescue, run
@@ -84,6 +87,17 @@ def same_files(device: str, number: int, driver: str, expected: dict[str, str]) 
         check(digests(folder) == expected, "other files on", f"{device}{number}")
 
 
+@contextmanager
+def looked_at(node: str) -> Iterator[None]:
+    """Somebody opens a partition again and again, and looks at it for three seconds: the kernel reads no table meanwhile."""
+    looking = subprocess.Popen(["sh", "-c", 'while :; do sleep 3 <"$0"; sleep 0.3; done', node], start_new_session=True)
+    try:
+        yield
+    finally:
+        os.killpg(looking.pid, signal.SIGTERM)
+        looking.wait()
+
+
 def edit() -> None:
     """Create, format, resize, move, delete; refused as a whole while something is mounted."""
     device = by_serial(DISK)
@@ -104,7 +118,8 @@ def edit() -> None:
         check(run("sfdisk", "--dump", device).out == before, "a refused command changed the table")
     agrees(device, kinds)
 
-    rescue("partition", device, "--yes", "resize 1 size=200MiB", "resize 2 size=160MiB")
+    with looked_at(f"{device}1"):
+        rescue("partition", device, "--yes", "resize 1 size=200MiB", "resize 2 size=160MiB")
     places = agrees(device, kinds)
     check((places[1][1], places[2][1]) == (200, 160), places)
     for number, driver in ((1, "ext4"), (2, "ntfs3"), (3, "xfs")):

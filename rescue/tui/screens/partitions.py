@@ -19,6 +19,7 @@ from rescue.errors import RescueError
 from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey
+from rescue.model.volume import Identity
 from rescue.planning.lost import operations_for
 from rescue.planning.operation_text import FILE_SYSTEMS
 from rescue.planning.partition_plan import PartitionRequest
@@ -105,6 +106,7 @@ class PartitionsScreen(RescueScreen):
         self._target = flow.target
         self._operations: tuple[str, ...] = flow.edit.operations if flow.edit else ()
         self._preview: Preview | None = None
+        self._found: dict[int, Identity] = {}  # by place, of lost partitions that were added
         self._interrupted = ""  # what the plan to complete an interrupted move says
 
     def heading(self) -> str:
@@ -188,7 +190,7 @@ class PartitionsScreen(RescueScreen):
         undo.refresh()
 
     def _choice(self, row: Row, survey: DiskSurvey, name_width: int) -> Choice:
-        number, holds, start, size, used = cells_of(row, survey)
+        number, holds, start, size, used = cells_of(row, survey, self._found)
         indent = "  " if row.logical else ""
         holds = f"{indent}{holds}"
         if len(holds) > name_width - 1:
@@ -388,7 +390,7 @@ class PartitionsScreen(RescueScreen):
         answers = [
             ("", "Keep it as it is"),
             ("table gpt", "New and empty, GPT: for every computer of the last ten years"),
-            ("table dos", "New and empty, MBR: for old computers, and disks up to 2 TiB"),
+            ("table mbr", "New and empty, MBR: for old computers, and disks up to 2 TiB"),
         ]
         if label == "gpt":
             answers.append(("convert mbr", "An MBR around the same partitions"))
@@ -441,6 +443,7 @@ class PartitionsScreen(RescueScreen):
             assert self._survey is not None
             operations = operations_for(self._survey.layout, lost)
             self._try(*operations)
+            self._found |= {one.start: one.identity for one in lost}
             self._set((*self._operations, *operations))
 
         self.rescue.push_screen(LostScreen(self._target, add, deep=deep))

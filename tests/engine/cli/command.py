@@ -30,9 +30,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Rescue:
-    """Runs ``rescue`` with jobs in ``jobs``."""
+    """Runs ``rescue`` with jobs in ``jobs``; ``prefix`` is put in front of its command."""
 
     jobs: Path
+    prefix: tuple[str, ...] = ()
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start a command and do not wait for it.
@@ -43,7 +44,7 @@ class Rescue:
 
     def _started(self, how: list[str], arguments: tuple[str | Path, ...]) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, *how, *map(str, arguments)],
+            [*self.prefix, sys.executable, *how, *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -99,7 +99,7 @@ def test_an_old_disk_gets_an_extended_partition_around_the_last(rescue: Rescue, 
     shown = rescue.ok("partition", disk, "--search").out
     assert shown.count("whole") >= len(old)
     command = json.loads(rescue.ok("partition", disk, "--search", "--json").out)["command"]
-    assert command[3] == "table dos"
+    assert command[3] == "table mbr"
     rescue.ok(*command[1:], "--yes", "--save", tmp_path / "old.rescue-table")
     table = json.loads(run(["sfdisk", "--json", str(disk)]).text)["partitiontable"]
     assert table["label"] == "dos"

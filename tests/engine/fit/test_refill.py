@@ -145,6 +145,18 @@ def test_an_ext_with_small_blocks_goes_onto_large_sectors_with_its_flags(tmp_pat
         assert _flags(root) == flags
 
 
+def test_a_journal_that_is_too_small_for_larger_blocks_does_not_come_along(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(b"")
+    os.truncate(path, 64 * MIB)
+    run(["mkfs.ext4", "-q", "-F", "-b", "1024", "-J", "size=1", str(path)])
+    target = _target(tmp_path / "target", 64 * MIB)
+    identity = identify(str(path), 0, 64 * MIB)
+    with FileSource(path) as source:
+        places = (0, 64 * MIB, identity, str(target), OTHER_START, OTHER_START + 64 * MIB)
+        assert "compared" in refill(SourceBlocks(source), *places, sector_size=4096, folder=tmp_path)
+
+
 def test_what_was_written_is_compared_as_the_medium_gives_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in the page cache proves nothing."""
     disk = make(tmp_path / "disk", "xfs", 400 * MIB)
@@ -280,7 +292,7 @@ def test_an_exfat_and_a_fat_come_from_the_middle_of_a_disk(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("kind", "size", "error"), [("ext4", MIB, UnsupportedError), ("xfs", 0, UsageError), ("xfs", 77, UsageError)]
+    ("kind", "size", "error"), [("btrfs", MIB, UnsupportedError), ("xfs", 0, UsageError), ("xfs", 77, UsageError)]
 )
 def test_what_makes_no_sense_is_refused(kind: str, size: int, error: type[Exception], tmp_path: Path) -> None:
     (tmp_path / "disk").write_bytes(bytes(MIB))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rescue.system.run import run
 from rescue.units import MIB
 from tests.engine.cli.command import Rescue, digest
 from tests.engine.devices.loops import mounted, sparse
+from tests.engine.fit.stubborn import stubborn_tools
 from tests.engine.volumes.stacks import (
     PASSPHRASE,
     Ext4,
@@ -195,6 +197,21 @@ def test_lvm_on_luks_onto_another_size(locked: Locked, size: int, least: int, mo
     assert b"a sentence that nobody may find" not in target.read_bytes()
     home = locked.require(target, rescue, tmp_path)
     assert least * MIB < home < most * MIB
+
+
+def test_what_does_not_get_smaller_in_a_container_is_made_anew(plain: Plain, locked: Locked, tmp_path: Path) -> None:
+    """In LVM on the target itself; in LUKS, where programs cannot write, in memory first."""
+    prefix = stubborn_tools(tmp_path / "bin")
+    rescue = Rescue(tmp_path / "jobs", prefix)
+    target = noise(tmp_path / "target.raw", 640 * MIB)
+    assert "filled by its files instead" in rescue.ok("clone", plain.disk, target, "--yes").err
+    plain.require(target, rescue, tmp_path)
+    target.unlink()
+    shutil.rmtree(tmp_path / "after")
+    smaller = noise(tmp_path / "smaller.raw", 170 * MIB)
+    assert "filled by its files instead" in rescue.ok("clone", locked.disk, smaller, *locked.unlock, "--yes").err
+    assert b"a sentence that nobody may find" not in smaller.read_bytes()
+    assert locked.require(smaller, rescue, tmp_path) < 141 * MIB
 
 
 def test_without_the_passphrase_luks_keeps_its_size(locked: Locked, tmp_path: Path) -> None:

@@ -256,8 +256,8 @@ def test_a_dry_run_creates_no_file(tmp_path: Path, machine: RecordedMachine, cap
 
 
 def test_a_target_file_where_none_can_be(tmp_path: Path, machine: RecordedMachine, capsys: pytest.CaptureFixture[str]) -> None:
-    assert rescue(machine, "restore", "/x.img.zst", str(tmp_path / "missing" / "disk.raw"), "--yes") == 1
-    assert "cannot be created" in capsys.readouterr().err
+    assert rescue(machine, "restore", "/x.img.zst", str(tmp_path / "missing" / "disk.raw"), "--yes") == 2
+    assert "There is no folder" in capsys.readouterr().err
 
 
 def test_a_bug_is_a_sentence_and_a_file(

@@ -82,6 +82,7 @@ def test_a_size_in_words(text: str, wish: FitWish) -> None:
         ("--size 9=4G", "no partition 9"),
         ("--size 3=4G --leave-out 3", "only one thing"),
         ("--sector-size 520", "invalid choice"),
+        ("--leave-out 1 --leave-out 2 --leave-out 3", "nothing would be written"),
         ("--order 1,2", "every partition that is kept"),
         ("--fit same --size 3=max", "all are to be the same"),
     ],
@@ -100,7 +101,7 @@ def test_a_dry_run_shows_the_table_of_the_target(capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out
     table, plan = said.split("\n\n", 1)
     assert table.splitlines()[0] == "On the target:"
-    assert "300.0 GiB" in table
+    assert "300.0 GiB  NTFS" in table
     assert "Microsoft reserved" not in table
     text = " ".join(plan.split())
     assert "Partition 3 becomes smaller: 399.0 GiB → 300.0 GiB." in text

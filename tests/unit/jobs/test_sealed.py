@@ -103,8 +103,11 @@ def test_nothing_shows_of_content_labels_and_names(tmp_path: Path) -> None:
     with open_image(plain) as clear:
         hashes = [row.hash for row in clear.rows() if row.kind == RowKind.DATA]
         manifest = clear.manifest.pack()
-    assert b"machine-of-the-boss" in zstandard.ZstdDecompressor().decompress(manifest[12:])
-    secret = [b"volume 1", b"volume 2", b"ext4", b"great update", b"machine-of-the-boss", b"correct horse", *hashes]
+    told = zstandard.ZstdDecompressor().decompress(manifest[12:])
+    assert b"machine-of-the-boss" in told
+    assert b'"ext4"' in told
+    # Four bytes alone would be found by chance in one of a thousand runs.
+    secret = [b"volume 1", b"volume 2", b'"ext4"', b"great update", b"machine-of-the-boss", b"correct horse", *hashes]
     chance = random.Random(1)
     kept = DISK.kept
     while len(secret) < 300:

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from rescue.errors import RefusedError
-from rescue.model.fit import NO_WISHES, FitWish, FitWishes, SectorFit
+from rescue.model.fit import NO_WISHES, DoesNotFitError, FitWish, FitWishes, SectorFit
 from rescue.model.fitting import FitDisk, FitVolumes
-from rescue.model.layout import HYBRID_MBR
+from rescue.model.layout import HYBRID_MBR, Layout
 from rescue.model.plan import Plan
-from rescue.planning.fitting import FitChoice, FitSource, fit_mode, may_shrink, needs_fit, plan_fit, wish_options
+from rescue.model.volume import Identity, Volume
+from rescue.planning.fitting import FitChoice, FitSource, fit_mode, fit_source, may_shrink, needs_fit, plan_fit, wish_options
 from rescue.planning.writable import target_sectors
 from rescue.units import GIB, MIB
 from tests.unit.planning.machines import BLANK_SURVEY, LAPTOP, LAPTOP_SURVEY, LAYOUT, VOLUMES, sized
@@ -142,3 +143,18 @@ def test_a_larger_disk_with_other_sectors_is_not_filled_unasked() -> None:
     assert fit_mode(10, 9, None, NO_WISHES) == "auto"
     assert fit_mode(10, 20, None, FitWishes(order=(1,))) == "auto"
     assert fit_mode(10, 20, "same", NO_WISHES) == "same"
+
+
+def test_a_disk_without_a_table_is_fitted_like_a_partition() -> None:
+    """But for what is made anew on the target, which would look whole from its first byte on, and with identifiers of its own."""
+    layout = Layout(100 * GIB, 512, "none", usable_end=100 * GIB)
+    for kind, own_ids, fits in (("ext4", False, True), ("xfs", False, False), ("ext4", True, False)):
+        volumes = (Volume(0, 0, 100 * GIB, Identity(kind), 10 * GIB),)
+        source = replace(_SOURCE, layout=layout, volumes=volumes)
+        choice = FitChoice("clone", "auto", {0: 20 * GIB}, wishes=FitWishes(new_ids=own_ids))
+        if not fits:
+            with pytest.raises(DoesNotFitError):
+                fit_source(source, 50 * GIB, choice)
+            continue
+        (place,) = fit_source(source, 50 * GIB, choice).placements
+        assert (place.target_start, place.target_end) == (0, 50 * GIB)

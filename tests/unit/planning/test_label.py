@@ -14,6 +14,7 @@ from rescue.devices.write_table import table_writes
 from rescue.errors import RefusedError, UsageError
 from rescue.model.fit import FitVolume
 from rescue.model.layout import Layout, Partition
+from rescue.model.volume import Identity
 from rescue.planning.fit import fit
 from rescue.planning.label import converted
 from rescue.units import GIB, MIB
@@ -145,3 +146,11 @@ def test_the_same_kind_is_the_same_layout_and_none_is_no_kind() -> None:
         converted(PC, "none", counting())
     with pytest.raises(UsageError):
         converted(Layout(GIB, 512, "none"), "gpt", counting())
+
+
+def test_fat_has_types_of_its_own_in_an_mbr() -> None:
+    source = replace(PC, partitions=tuple(replace(p, type="EBD0A0A2-B9E5-4433-87C0-68B6B72699C7") for p in PC.partitions[:3]))
+    first, second, third = (p.number for p in source.partitions)
+    contents = {first: Identity("vfat", version="FAT32"), second: Identity("vfat", version="FAT16"), third: Identity("ntfs")}
+    made = converted(source, "dos", counting(), contents=contents).layout
+    assert [p.type for p in made.data_partitions] == ["0x0c", "0x0e", "0x07"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -72,7 +73,41 @@ def test_every_table_names_what_was_found_exactly(borders: list[int], aligned: b
     lost = [one for one in lost if one.end <= _SIZE - MIB]
     layout = _done(_none(), lost)
     assert [(p.start, p.end) for p in layout.data_partitions] == [(one.start, one.end) for one in lost]
-    assert layout.label == ("gpt" if aligned or not lost else "dos")
+    small = lost and lost[0].start == MIB and len(lost) <= 4
+    assert layout.label == ("dos" if lost and (not aligned or small) else "gpt")
+
+
+def _label(lost: list[Lost]) -> str:
+    return _done(_none(), lost).label
+
+
+def test_a_table_of_the_kind_that_was_lost() -> None:
+    """An MBR is lost by one sector; of a GPT there is a copy at the other end."""
+    two = [_lost(MIB, 90 * MIB), _lost(90 * MIB, 200 * MIB)]
+    assert _label(two) == "dos"
+    assert _label([replace(two[0], is_esp=True), two[1]]) == "gpt"
+    assert _label([_lost(2 * MIB, 90 * MIB), two[1]]) == "gpt"
+    assert _label([_lost(n * MIB, (n + 1) * MIB) for n in range(1, 6)]) == "gpt"  # a fifth would need a description before it
+    assert _label([_lost(MIB, 90 * MIB), _lost(90 * MIB + 63 * 512, 200 * MIB)]) == "dos"
+
+
+def test_what_is_left_of_a_gpt_speaks_for_one() -> None:
+    disk = MemorySink(64 * MIB)
+    gpt = Layout(64 * MIB, 512, "gpt", "0F3B1E5C-0000-4000-8000-0000000000AA", 34 * 512, 64 * MIB - 33 * 512)
+    for offset, data in table_writes(gpt, b""):
+        disk.pwrite(data, offset)
+    protective = disk.pread(512, 0)
+    disk.pwrite(bytes(MIB), 0)
+    two = [_lost(MIB, 20 * MIB), _lost(20 * MIB, 40 * MIB)]
+    assert _done(read_layout(disk, 512), two).label == "gpt"  # its copy at the other end
+    disk.pwrite(bytes(MIB), 63 * MIB)
+    assert _done(read_layout(disk, 512), two).label == "dos"
+    disk.pwrite(protective, 0)
+    assert _done(read_layout(disk, 512), two).label == "gpt"
+
+
+def test_a_file_system_that_begins_with_the_disk_needs_no_table() -> None:
+    assert believed([_lost(0, 60 * MIB)]) == []
 
 
 def test_the_table_that_is_written_is_read_back() -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from rescue.errors import RefusedError, UsageError
+from rescue.model.edit import EraseExtents
+from rescue.model.extents import Extent
 from rescue.model.layout import Layout
 from rescue.planning.partition_plan import PartitionRequest, layouts_of, plan_partition
 from rescue.planning.partition_preview import preview
@@ -52,3 +54,28 @@ def test_a_disk_without_a_table_keeps_its_file_system_until_it_gets_one() -> Non
     bare = replace(LAPTOP_SURVEY, layout=Layout(LAPTOP_SURVEY.disk.size, 512, "none"), volumes=LAPTOP_SURVEY.volumes[:1])
     assert preview(bare, (), lambda: GUID).survey.volumes == bare.volumes
     assert preview(bare, ("table gpt",), lambda: GUID).survey.volumes == ()
+
+
+def _held(*operations: str) -> dict[int, str]:
+    found = preview(LAPTOP_SURVEY, operations, lambda: GUID).survey
+    return {volume.partition: volume.identity.type for volume in found.volumes}
+
+
+def test_what_was_written_over_is_not_shown_again() -> None:
+    assert _held("delete 3", "create size=20GiB") == {1: "vfat", 2: ""}  # the end of what was there is outside
+    over = _held("delete 2", "delete 3", "create size=50GiB fs=ext4", "delete 2", "create start=529MiB size=max")
+    assert over == {1: "vfat"}
+
+
+def test_what_is_added_to_a_new_table_is_not_erased() -> None:
+    """A file system on the whole disk is, for nobody to take it for the disk's content; the added one may begin in its place."""
+    bare = replace(LAPTOP_SURVEY, layout=Layout(LAPTOP_SURVEY.disk.size, 512, "none"), volumes=LAPTOP_SURVEY.volumes[:1])
+    bare = replace(bare, volumes=(replace(bare.volumes[0], partition=0, start=0, end=LAPTOP_SURVEY.disk.size),))
+    end = LAPTOP_SURVEY.disk.size - 33 * 512
+    queue = ("table mbr", f"add start=32256 size={end - 32256 - 512 * 100}")
+    plan = plan_partition(bare, PartitionRequest(queue, "/x"), lambda: GUID)
+    (erased,) = (step for step in plan.steps if isinstance(step, EraseExtents))
+    assert erased.extents[0] == Extent(0, 32256)
+    added = (32256, end - 512 * 100)
+    assert not any(extent.start < added[1] and added[0] < extent.end for extent in erased.extents)
+    assert any("nothing of what is added" in sentence for sentence in plan.sentences)
