@@ -18,7 +18,8 @@ SUITE = "trixie"
 AREAS = "main non-free-firmware"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
-# Runs in mount and process namespaces of its own: nothing stays mounted and nothing stays running, however it ends.
+# Runs in mount and process namespaces of its own: nothing stays mounted and nothing stays running, however it ends. What is unmounted
+# outside meanwhile is unmounted inside as well: it must not stay in use for as long as a build takes.
 _ENTER = """
 mount -t proc proc "$1/proc"
 mount -t sysfs -o ro sys "$1/sys"
@@ -52,7 +53,8 @@ class Workshop:
             "SOURCE_DATE_EPOCH": str(epoch),
         }
         settings |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        enter: list[str | Path] = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-e", "-c", _ENTER]
+        enter: list[str | Path] = ["unshare", "--mount", "--propagation", "slave", "--pid", "--fork", "--kill-child"]
+        enter += ["sh", "-e", "-c", _ENTER]
         run([*enter, "enter", self.root, folder, script, *(f"{name}={value}" for name, value in settings.items())], log=log)
 
 

@@ -20,6 +20,21 @@ _CLONE_NEWNS: Final = 0x00020000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def unshare_mounts(propagation: str) -> None:
+    """Give this thread, and what it starts, a mount namespace of its own: a copy of that which it had.
+
+    With ``propagation`` "slave" nobody else sees what is mounted in it, and what others unmount is unmounted in it as well: a copy that
+    stayed would keep their file system in use, and unwritten, after they were told that it is not. With "shared" nothing goes either
+    way, and namespaces made of this one can be slaves of it. Raises RescueError without the right to do it (root).
+    """
+    if _libc.unshare(_CLONE_NEWNS):
+        number = ctypes.get_errno()
+        raise RescueError(f"File systems cannot be mounted apart from the others: {os.strerror(number)}.")
+    if propagation == "shared":
+        run(["mount", "--make-rprivate", "/"])
+    run(["mount", f"--make-r{propagation}", "/"])
+
+
 class _Private(Thread, Generic[_T]):
     """A thread in a mount namespace of its own. It is the namespace of every program that the thread starts."""
 
@@ -31,10 +46,7 @@ class _Private(Thread, Generic[_T]):
 
     def run(self) -> None:
         try:
-            if _libc.unshare(_CLONE_NEWNS):
-                number = ctypes.get_errno()
-                raise RescueError(f"File systems cannot be mounted apart from the others: {os.strerror(number)}.")
-            run(["mount", "--make-rprivate", "/"])
+            unshare_mounts("slave")
             with outliving():
                 self.answer.append(self._function())
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits

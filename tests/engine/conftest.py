@@ -1,0 +1,16 @@
+"""For tests that mount."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from rescue.system.mounts import unshare_mounts
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each worker mounts for itself: a namespace that another makes would keep its file systems mounted after it unmounted them."""
+    del config
+    if os.geteuid() == 0:
+        unshare_mounts("shared")
