@@ -18,8 +18,8 @@ SUITE = "trixie"
 AREAS = "main non-free-firmware"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
-# Runs in mount and process namespaces of its own: nothing stays mounted and nothing stays running, however it ends. What is unmounted
-# outside meanwhile is unmounted inside as well: it must not stay in use for as long as a build takes.
+# Runs in mount and process namespaces of its own: nothing stays mounted and nothing stays running, however it ends. What is
+# unmounted outside meanwhile is unmounted inside as well: it must not stay in use for as long as a build takes.
 _ENTER = """
 mount -t proc proc "$1/proc"
 mount -t sysfs -o ro sys "$1/sys"

@@ -8,11 +8,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from rescue.errors import ProgramError, RescueError
+from rescue.images.nbd.changed import Changed
 from rescue.images.nbd.server import BlockServer
 from rescue.images.nbd.session import Blocks
 from rescue.system.loop import loop_device
@@ -20,60 +22,68 @@ from rescue.system.process import outliving, running
 from rescue.system.run import have, run
 
 _BLOCKS: Final = Path("/sys/block")
+_KEPT_IN: Final = Path("/var/tmp")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A part of a disk that programs may write to, on the socket ``socket``. ``blocks`` are its bytes as they are by then."""
+
+    socket: Path
+    blocks: Changed
 
 
 class Export:
-    """A disk on the socket ``socket``, and parts of it in other forms. Made by :func:`exported`."""
+    """A disk on the socket ``socket``, and parts of it in other forms. Made by :func:`exported`.
 
-    def __init__(self, server: BlockServer, folder: Path, size: int) -> None:
-        self._server = server
+    ``error`` is what was wrong when a program was first told EIO, if one was; ``last_error`` the same of the last time.
+    """
+
+    def __init__(self, blocks: Blocks, folder: Path) -> None:
+        self._blocks = blocks
         self._folder = folder
         self._count = 0
-        self.size = size
+        self.socket = folder / "disk"  # speaks NBD, read-only; the export has no name
+        self.error: RescueError | None = None
+        self.last_error: RescueError | None = None
+
+    def failed(self, error: RescueError) -> None:
+        """Take note of an error that a program only sees as EIO."""
+        self.last_error = error
+        if self.error is None:
+            self.error = error
 
     @property
-    def socket(self) -> Path:
-        """Speaks NBD, read-only; the export has no name."""
-        return self._server.path
-
-    @property
-    def error(self) -> RescueError | None:
-        """What was wrong when a program was first told EIO, if one was."""
-        return self._server.error
-
-    @property
-    def last_error(self) -> RescueError | None:
-        """The same of the last time."""
-        return self._server.last_error
+    def size(self) -> int:
+        """Bytes."""
+        return self._blocks.size
 
     def _name(self, kind: str) -> Path:
         self._count += 1
         return self._folder / f"{kind}-{self._count}"
 
     @contextmanager
-    def overlay(self, start: int, end: int, *, folder: Path | None = None) -> Iterator[Path]:
+    def overlay(self, start: int, end: int, *, folder: Path | None = None) -> Iterator[Layer]:
         """The bytes ``[start, end)`` of the disk on a socket of their own, writable: what is written is thrown away at the end.
 
-        It is kept in a nameless file in ``folder``, or where nbdkit keeps it. Raises ProgramError.
+        It is kept in a nameless file in ``folder``, or where such files are kept. Raises RescueError.
         """
         socket = self._name("overlay")
-        # Written when it listens: the socket is there before that, and refuses who comes then.
-        pid = socket.with_name(f"{socket.name}.pid")
-        command = [
-            "nbdkit",
-            "--foreground",
-            "--exit-with-parent",
-            "--pidfile",
-            str(pid),
-            "--unix",
-            str(socket),
-            "--filter=cow",
-            "--filter=offset",
-            "nbd",
-        ]
-        command += [f"socket={self.socket}", f"offset={start}", f"range={end - start}"]
-        with running(command, lambda: _written(pid), env={"TMPDIR": str(folder)} if folder else None):
-            yield socket
+        with (
+            Changed(self._blocks, start, end, folder or _KEPT_IN) as changed,
+            BlockServer(changed, socket, self.failed, changed),
+        ):
+            yield Layer(socket, changed)
+
+    @contextmanager
+    def as_volume(self, layer: Layer) -> Iterator[str]:
+        """The path of a writable block device, without root of a file. Raises ProgramError."""
+        if os.geteuid() == 0:
+            with self.as_device(layer.socket, layer.blocks.size) as node:
+                yield node
+        else:
+            with self.as_file(layer.socket) as file:
+                yield str(file)
 
     @contextmanager
     def as_file(self, socket: Path) -> Iterator[Path]:
@@ -165,7 +175,8 @@ def exported(blocks: Blocks) -> Iterator[Export]:
     """Serve ``blocks`` (an ImageView) as long as the context lasts. Raises RescueError."""
     folder = Path(tempfile.mkdtemp(prefix="rescue-"))
     try:
-        with BlockServer(blocks, folder / "disk") as server:
-            yield Export(server, folder, blocks.size)
+        export = Export(blocks, folder)
+        with BlockServer(blocks, export.socket, export.failed):
+            yield export
     finally:
         shutil.rmtree(folder, ignore_errors=True)

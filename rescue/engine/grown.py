@@ -16,9 +16,8 @@ from rescue.filesystems.ext_superblock import SUPERBLOCK_OFFSET
 from rescue.filesystems.ext_superblock import read_superblock as read_ext
 from rescue.filesystems.fields import Fields
 from rescue.filesystems.maps import used_map
-from rescue.model.source import SliceSource, Source
+from rescue.model.source import Source
 from rescue.model.volume import Identity
-from rescue.system.blockfile import FileSource
 from rescue.units import MIB, human_size
 from rescue.volumes.composed import Composed
 
@@ -46,13 +45,11 @@ def grown(
             if raised is error:
                 raise
             raise raised from error
-        with FileSource(overlay.path) as source:
-            larger = SliceSource(source, 0, new_size)
-            used = used_map(larger, identity, path=overlay.path, offset=0)
-            if used.whole_because:
-                raise ProgramError(f"The file system was made larger, and is not in order: {used.whole_because}")
-            said = f"{identity.type} made larger from {human_size(volume.size)} to {human_size(new_size)}."
-            yield Shrunk(larger, used.extents, overlay.path, said)
+        used = used_map(overlay.source, identity, path=overlay.path, offset=0)
+        if used.whole_because:
+            raise ProgramError(f"The file system was made larger, and is not in order: {used.whole_because}")
+        said = f"{identity.type} made larger from {human_size(volume.size)} to {human_size(new_size)}."
+        yield Shrunk(overlay.source, used.extents, overlay.path, said)
 
 
 def _needed(volume: Source, identity: Identity, new_size: int) -> int:

@@ -87,8 +87,8 @@ def mounted_image(
                     steps.callback(point.rmdir)
                     export = steps.enter_context(exported(SourceBlocks(source))) if source else disk
                     try:
-                        socket = steps.enter_context(export.overlay(volume.start, volume.end))
-                        device = steps.enter_context(export.as_device(socket, volume.size))
+                        layer = steps.enter_context(export.overlay(volume.start, volume.end))
+                        device = steps.enter_context(export.as_volume(layer))
                         steps.enter_context(mounted(device, point, driver.driver, _options(driver, device, writable)))
                     except (ProgramError, UnsupportedError) as error:
                         return Shown(volume.partition, what, "", _why(error, lambda: export.error), name)

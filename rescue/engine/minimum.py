@@ -131,8 +131,8 @@ def require_clean(used: UsedMap) -> None:
 def _by_map(blocks: Blocks, start: int, end: int, volume: Source, identity: Identity, folder: Path) -> Minimum:
     if identity.type == "f2fs":
         # partclone reads it by itself, from a path.
-        with volume_overlay(blocks, start, end, folder=folder) as overlay, FileSource(overlay.path) as source:
-            used = used_map(source, identity, path=overlay.path, offset=0)
+        with volume_overlay(blocks, start, end, folder=folder) as overlay:
+            used = used_map(overlay.source, identity, path=overlay.path, offset=0)
     else:
         used = used_map(volume, identity, path="", offset=0)
     require_clean(used)

@@ -70,8 +70,8 @@ def _opened(source: Source, volume: Volume, stack: ExitStack) -> MountedTree:
     kind = volume.identity.type
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rescue-")))
     try:
-        socket = stack.enter_context(export.overlay(volume.start, volume.end))
-        device = stack.enter_context(export.as_device(socket, volume.size))
+        layer = stack.enter_context(export.overlay(volume.start, volume.end))
+        device = stack.enter_context(export.as_volume(layer))
         try:
             stack.enter_context(mounted(device, folder, kind, MOUNTED[kind]))
         except ProgramError as error:

@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -194,12 +194,8 @@ class _Prover:
     @contextmanager
     def _opened(self, export: Export, place: Opened) -> Iterator[str]:
         """The volume over an overlay of its own: a block device, or a file where there is no right to one."""
-        with ExitStack() as stack:
-            socket = stack.enter_context(export.overlay(place.start, place.end))
-            if self._root:
-                yield stack.enter_context(export.as_device(socket, place.end - place.start))
-            else:
-                yield str(stack.enter_context(export.as_file(socket)))
+        with export.overlay(place.start, place.end) as layer, export.as_volume(layer) as path:
+            yield path
 
     @contextmanager
     def _mounted(self, path: str) -> Iterator[Path]:

@@ -12,6 +12,7 @@ from typing import Final
 from rescue.engine.exports import Export, exported
 from rescue.errors import RefusedError, RescueError
 from rescue.images.format import RowKind
+from rescue.images.nbd.changed import GRAIN, Changed
 from rescue.images.nbd.session import Blocks
 from rescue.images.view import Held
 from rescue.model.extents import ExtentMap
@@ -20,7 +21,6 @@ from rescue.units import KIB, MIB, align_down, align_up, human_size
 
 MEMORY: Final = Path("/dev/shm")
 _MEMORY_LEFT: Final = 256 * MIB  # for the programs that work on it
-_BLOCK: Final = 64 * KIB  # what one written byte takes in nbdkit's overlay
 _FIXED: Final = 16 * MIB
 
 
@@ -50,10 +50,14 @@ class SourceBlocks:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """A volume at ``path``: a block device, without root a file. It is writable, and forgotten at the end."""
+    """A volume at ``path``: a block device, without root a file. It is writable, and forgotten at the end.
+
+    ``source`` is the same without a way through the kernel: a copy of it is read at the speed of what lies below. It shows
+    what was written to ``path`` when that was settled.
+    """
 
     path: str
-    size: int
+    source: Changed
     folder: Path
     _export: Export
 
@@ -66,18 +70,19 @@ class Overlay:
             raise self.explain(RescueError(f"What was changed on the way could not be kept: {error.strerror}.")) from error
         finally:
             os.close(fd)
+        try:
+            self.source.flush()
+        except RescueError as error:
+            raise self.explain(error) from error
 
     def explain(self, error: RescueError) -> RescueError:
         """The same error, with what was behind it: what is below cannot be read, or the overlay is full."""
-        below = self._export.error
-        if below is not None:
-            return below
-        if room(self.folder) < 4 * MIB:
+        if self.source.is_full:
             return RefusedError(
                 f"{where(self.folder)} has no room left for what is moved while the volume is made smaller.",
                 "Name a folder on a disk with more free space. Nothing was changed.",
             )
-        return error
+        return self._export.error or error
 
 
 def where(folder: Path) -> str:
@@ -93,12 +98,8 @@ def volume_overlay(blocks: Blocks, start: int, end: int, *, folder: Path = MEMOR
     """
     with ExitStack() as stack:
         export = stack.enter_context(exported(blocks))
-        socket = stack.enter_context(export.overlay(start, end, folder=folder))
-        if os.geteuid() == 0:
-            path = stack.enter_context(export.as_device(socket, end - start))
-        else:
-            path = str(stack.enter_context(export.as_file(socket)))
-        yield Overlay(path, end - start, folder, export)
+        layer = stack.enter_context(export.overlay(start, end, folder=folder))
+        yield Overlay(stack.enter_context(export.as_volume(layer)), layer.blocks, folder, export)
 
 
 def room(folder: Path) -> int:
@@ -119,7 +120,7 @@ def room(folder: Path) -> int:
 def overlay_estimate(used: ExtentMap, new_size: int) -> int:
     """Bytes that an overlay takes while a volume with these used bytes is shrunk to ``new_size``.
 
-    What lies behind the new end moves into the free places in front of it, and each of them takes whole blocks of the
+    What lies behind the new end moves into the free places in front of it, and each of them takes whole grains of the
     overlay; the trees that point to what moved are written as well.
     """
     left = sum(extent.length for extent in used.overlapping(new_size, max(used.end, new_size)))
@@ -130,7 +131,7 @@ def overlay_estimate(used: ExtentMap, new_size: int) -> int:
             break
         end = min(end, start + left)
         left -= end - start
-        low, high = max(align_down(start, _BLOCK), last), align_up(end, _BLOCK)
+        low, high = max(align_down(start, GRAIN), last), align_up(end, GRAIN)
         taken += max(high - low, 0)
         last = max(high, last)
     return taken + max(left, 0) + used.total // 50 + _FIXED

@@ -26,7 +26,6 @@ from rescue.images.nbd.session import Blocks
 from rescue.model.extents import ExtentMap
 from rescue.model.source import SliceSource, Source
 from rescue.model.volume import Identity, UsedMap
-from rescue.system.blockfile import FileSource
 from rescue.units import KIB, align_down, human_size
 
 SHRINKABLE = frozenset({*EXT, "ntfs", "btrfs", "swap"})
@@ -84,13 +83,12 @@ def shrunk(
             if raised is error:
                 raise
             raise raised from error
-        with FileSource(overlay.path) as source:
-            volume = SliceSource(source, 0, new_size)
-            used = used_map(volume, identity, path=overlay.path, offset=0)
-            if used.whole_because:
-                raise ProgramError(f"The file system was made smaller, and is not in order: {used.whole_because}")
-            said = f"{identity.type} made smaller from {human_size(size)} to {human_size(new_size)}."
-            yield Shrunk(volume, used.extents, overlay.path, said)
+        volume = SliceSource(overlay.source, 0, new_size)
+        used = used_map(volume, identity, path=overlay.path, offset=0)
+        if used.whole_because:
+            raise ProgramError(f"The file system was made smaller, and is not in order: {used.whole_because}")
+        said = f"{identity.type} made smaller from {human_size(size)} to {human_size(new_size)}."
+        yield Shrunk(volume, used.extents, overlay.path, said)
 
 
 def require_swap_or_sound(identity: Identity, path: str) -> None:
@@ -103,12 +101,13 @@ def _prepare(overlay: Overlay, identity: Identity, new_size: int, check: Check) 
     """Refuse what is damaged, too large or would take too much room. A journal is replayed, over the overlay."""
     if identity.type in EXT:
         settle_ext(overlay.path, check)
-    used = _clean_map(overlay.path, identity)
+        overlay.settle()
+    used = _clean_map(overlay, identity)
     if identity.type == "swap":
         return
     if identity.type not in EXT:
         require_sound(identity, overlay.path)
-    least = min(tool_minimum(identity, overlay.path), overlay.size)
+    least = min(tool_minimum(identity, overlay.path), overlay.source.size)
     if new_size < least:
         raise RefusedError(
             f"The {identity.type} file system cannot be made smaller than {least} bytes ({human_size(least)}); "
@@ -118,9 +117,8 @@ def _prepare(overlay: Overlay, identity: Identity, new_size: int, check: Check) 
     require_room(used.extents, new_size, overlay.folder)
 
 
-def _clean_map(path: str, identity: Identity) -> UsedMap:
-    with FileSource(path) as source:
-        used = used_map(source, identity, path=path, offset=0)
+def _clean_map(overlay: Overlay, identity: Identity) -> UsedMap:
+    used = used_map(overlay.source, identity, path=overlay.path, offset=0)
     try:
         require_clean(used)
     except DamagedError as error:

@@ -57,6 +57,17 @@ def device_sector_size(fd: int) -> int:
     return 512
 
 
+def punch_hole(fd: int, start: int, end: int) -> bool:
+    """Make ``[start, end)`` of an open file a hole, which reads as zeros; False where files have none. Raises OSError."""
+    mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
+    if _libc.fallocate(fd, mode, ctypes.c_int64(start), ctypes.c_int64(end - start)) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code not in (errno.EOPNOTSUPP, errno.ENOSYS):
+        raise OSError(code, os.strerror(code))
+    return False
+
+
 def _reopen_direct(fd: int, mode: int) -> int:
     """A second descriptor of the same file or device, for direct I/O; -1 where that is not possible."""
     try:
@@ -241,12 +252,8 @@ class FileSink(_OpenFile):
             if self._block:
                 fcntl.ioctl(self._fd, _BLKZEROOUT, struct.pack("<QQ", start, end - start))
                 return
-            mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
-            if _libc.fallocate(self._fd, mode, ctypes.c_int64(start), ctypes.c_int64(end - start)) == 0:
+            if punch_hole(self._fd, start, end):
                 return
-            code = ctypes.get_errno()
-            if code not in (errno.EOPNOTSUPP, errno.ENOSYS):
-                raise OSError(code, os.strerror(code))
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL):
                 raise self._failed(error, start) from error

@@ -23,9 +23,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def unshare_mounts(propagation: str) -> None:
     """Give this thread, and what it starts, a mount namespace of its own: a copy of that which it had.
 
-    With ``propagation`` "slave" nobody else sees what is mounted in it, and what others unmount is unmounted in it as well: a copy that
-    stayed would keep their file system in use, and unwritten, after they were told that it is not. With "shared" nothing goes either
-    way, and namespaces made of this one can be slaves of it. Raises RescueError without the right to do it (root).
+    With ``propagation`` "slave" nobody else sees what is mounted in it, and what others unmount is unmounted in it as well: a
+    copy that stayed would keep their file system in use, and unwritten, after they were told that it is not. With "shared"
+    nothing goes either way, and namespaces made of this one can be slaves of it. Raises RescueError without the right to do it.
     """
     if _libc.unshare(_CLONE_NEWNS):
         number = ctypes.get_errno()

@@ -10,7 +10,7 @@ from rescue.system.mounts import unshare_mounts
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Each worker mounts for itself: a namespace that another makes would keep its file systems mounted after it unmounted them."""
+    """Each worker mounts for itself: a namespace that another makes would keep mounted what it has unmounted."""
     del config
     if os.geteuid() == 0:
         unshare_mounts("shared")

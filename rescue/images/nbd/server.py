@@ -1,4 +1,4 @@
-"""The disk in an image as a read-only block device on a Unix socket, served by threads of this process (docs/architecture.md).
+"""The disk in an image as a block device on a Unix socket, served by threads of this process (docs/architecture.md).
 
 Not nbdkit's Python plugin: that runs the distribution's Python, which cannot load the compiled modules of another version,
 brings 80 MB of cloud libraries into the rescue system, and would have to be given what opens an encrypted image.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock, Thread
 from types import TracebackType
@@ -15,22 +16,26 @@ from typing import Self
 
 from rescue.errors import RescueError
 from rescue.images.nbd.session import Blocks, Session
+from rescue.model.source import Sink
 
 
 class BlockServer:
-    """Serves ``blocks`` at ``path`` as long as the context lasts.
+    """Serves ``blocks`` at ``path`` as long as the context lasts; clients may write to ``sink``, if there is one.
 
-    Whoever can open ``path`` can read: it belongs into a private folder, with a name that is no longer than a socket's may be.
+    ``failed`` is told every error that a client only sees as EIO. Whoever can open ``path`` can read: it belongs into a private
+    folder, with a name that is no longer than a socket's may be.
     """
 
-    def __init__(self, blocks: Blocks, path: Path) -> None:
+    def __init__(
+        self, blocks: Blocks, path: Path, failed: Callable[[RescueError], None], sink: Sink | None = None
+    ) -> None:  # fmt: skip
         """Raises RescueError when the socket cannot be made."""
         self.path = path
         self._blocks = blocks
+        self._failed = failed
+        self._sink = sink
         self._lock = Lock()
         self._sessions: dict[socket.socket, Thread] = {}
-        self.error: RescueError | None = None  # why a client was given an error first; it only sees EIO
-        self.last_error: RescueError | None = None  # and why at last
         self._closed = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -41,11 +46,6 @@ class BlockServer:
             raise RescueError(f"The socket {path} cannot be made: {error}.") from error
         self._thread = Thread(target=self._accept, name="nbd-server", daemon=True)
         self._thread.start()
-
-    def _failed(self, error: RescueError) -> None:
-        self.last_error = error
-        if self.error is None:
-            self.error = error
 
     def _accept(self) -> None:
         while True:
@@ -63,7 +63,7 @@ class BlockServer:
 
     def _talk(self, connection: socket.socket) -> None:
         try:
-            Session(connection, self._blocks, self._failed).run()
+            Session(connection, self._blocks, self._failed, self._sink).run()
         finally:
             with self._lock:
                 self._sessions.pop(connection, None)

@@ -47,7 +47,7 @@ from rescue.images.nbd.wire import (
     receive,
 )
 from rescue.images.view import Held
-from rescue.model.source import Source
+from rescue.model.source import Sink, Source
 from rescue.units import KIB, MIB
 
 MAX_READ: Final = 32 * MIB  # as much as every client of others asks for
@@ -56,7 +56,9 @@ _MAX_OPTION: Final = 64 * KIB
 _MAX_EXTENTS: Final = 4096  # in one answer
 _MAX_STATUS: Final = 0xFFFF0000  # of one extent: its length is a 32-bit number
 _THREADS: Final = 4  # that answer one client at the same time
-_FLAGS: Final = Transmission.HAS_FLAGS | Transmission.READ_ONLY | Transmission.CAN_MULTI_CONN | Transmission.SEND_DF
+_FLAGS: Final = Transmission.HAS_FLAGS | Transmission.CAN_MULTI_CONN | Transmission.SEND_DF
+_WRITABLE: Final = _FLAGS | Transmission.SEND_FLUSH | Transmission.SEND_TRIM | Transmission.SEND_WRITE_ZEROES
+_READ_ONLY: Final = _FLAGS | Transmission.READ_ONLY
 
 
 class Blocks(Source, Protocol):
@@ -68,11 +70,18 @@ class Blocks(Source, Protocol):
 
 
 class Session:
-    """Talks to one client until it goes. ``failed`` is told every error that a client only sees as EIO."""
+    """Talks to one client until it goes. ``failed`` is told every error that a client only sees as EIO.
 
-    def __init__(self, connection: socket.socket, blocks: Blocks, failed: Callable[[RescueError], None]) -> None:
+    The client may write when there is a ``sink``: the same bytes, for writing. Nothing is made to last when it asks for that.
+    """
+
+    def __init__(
+        self, connection: socket.socket, blocks: Blocks, failed: Callable[[RescueError], None], sink: Sink | None = None
+    ) -> None:
         self._connection = connection
         self._blocks = blocks
+        self._sink = sink
+        self._flags = _READ_ONLY if sink is None else _WRITABLE
         self._failed = failed
         self._structured = False
         self._status = False
@@ -110,7 +119,7 @@ class Session:
             data = receive(self._connection, length)
             match option:
                 case Option.EXPORT_NAME:
-                    self._send(OLD_EXPORT.pack(self._blocks.size, _FLAGS), b"" if flags & NO_ZEROES else bytes(124))
+                    self._send(OLD_EXPORT.pack(self._blocks.size, self._flags), b"" if flags & NO_ZEROES else bytes(124))
                     return True
                 case Option.ABORT:
                     self._reply(option, Answer.ACK)
@@ -145,7 +154,7 @@ class Session:
         if name_length:
             self._reply(option, Answer.UNKNOWN)
             return False
-        self._reply(option, Answer.INFO, EXPORT_INFO.pack(Info.EXPORT, self._blocks.size, _FLAGS))
+        self._reply(option, Answer.INFO, EXPORT_INFO.pack(Info.EXPORT, self._blocks.size, self._flags))
         self._reply(option, Answer.INFO, BLOCK_SIZE_INFO.pack(Info.BLOCK_SIZE, 1, _PREFERRED, MAX_READ))
         self._reply(option, Answer.ACK)
         return True
@@ -174,19 +183,29 @@ class Session:
                 magic, flags, command, cookie, offset, length = REQUEST.unpack(request)
                 if magic != REQUEST_MAGIC or command == Command.DISCONNECT:
                     return
-                if command == Command.WRITE:
-                    return  # its data would follow; a client that writes to what is read-only is not to be trusted
                 waiting.acquire()
-                pool.submit(self._answer, flags, command, cookie, offset, length).add_done_callback(
+                data = b""
+                if command == Command.WRITE:
+                    if self._sink is None or length > MAX_READ:
+                        return  # its data follow; a client that writes to what is read-only is not to be trusted
+                    data = receive(self._connection, length)
+                pool.submit(self._answer, flags, command, cookie, offset, length, data).add_done_callback(
                     lambda _done: waiting.release()
                 )
 
-    def _answer(self, flags: int, command: int, cookie: int, offset: int, length: int) -> None:
+    def _answer(self, flags: int, command: int, cookie: int, offset: int, length: int, data: bytes) -> None:
+        is_inside = length > 0 and offset + length <= self._blocks.size
         try:
             match command:
-                case Command.READ if 0 < length <= MAX_READ and offset + length <= self._blocks.size:
+                case Command.READ if is_inside and length <= MAX_READ:
                     self._read(cookie, offset, length)
-                case Command.BLOCK_STATUS if self._status and length and offset + length <= self._blocks.size:
+                case Command.WRITE if is_inside and self._sink is not None:
+                    self._sink.pwrite(data, offset)
+                    self._error(cookie, 0)
+                case Command.TRIM | Command.WRITE_ZEROES if is_inside and self._sink is not None:
+                    self._sink.zero(offset, offset + length)
+                    self._error(cookie, 0)
+                case Command.BLOCK_STATUS if is_inside and self._status:
                     self._block_status(cookie, offset, length, one=bool(flags & COMMAND_REQ_ONE))
                 case Command.FLUSH:
                     self._error(cookie, 0)

@@ -1,4 +1,4 @@
-"""The messages of the NBD protocol that a read-only server needs (NetworkBlockDevice/nbd, doc/proto.md). Big-endian."""
+"""The messages of the NBD protocol that our server needs (NetworkBlockDevice/nbd, doc/proto.md). Big-endian."""
 
 from __future__ import annotations
 
@@ -68,6 +68,9 @@ class Transmission(IntFlag):
 
     HAS_FLAGS = 1
     READ_ONLY = 2
+    SEND_FLUSH = 1 << 2
+    SEND_TRIM = 1 << 5
+    SEND_WRITE_ZEROES = 1 << 6
     SEND_DF = 1 << 7
     CAN_MULTI_CONN = 1 << 8
 
@@ -79,6 +82,8 @@ class Command(IntEnum):
     WRITE = 1
     DISCONNECT = 2
     FLUSH = 3
+    TRIM = 4
+    WRITE_ZEROES = 6
     BLOCK_STATUS = 7
 
 

@@ -73,7 +73,7 @@ def test_an_overlay_takes_writes_and_forgets_them(view: ImageView, image: Path) 
     before = image.read_bytes()
     with exported(view) as export:
         for _ in range(2):
-            with export.overlay(START, END) as socket, export.as_file(socket) as file:
+            with export.overlay(START, END) as layer, export.as_file(layer.socket) as file:
                 assert file.read_bytes() == KEPT[START:END]
                 with file.open("r+b") as opened:
                     opened.seek(70000)
@@ -93,7 +93,7 @@ def test_without_an_overlay_nothing_can_be_written(view: ImageView) -> None:
 
 
 def test_a_device(view: ImageView) -> None:
-    with exported(view) as export, export.overlay(START, END) as socket, export.as_device(socket, END - START) as node:
+    with exported(view) as export, export.overlay(START, END) as layer, export.as_volume(layer) as node:
         with open(node, "r+b") as device:
             assert device.read() == KEPT[START:END]
             device.seek(0)

@@ -6,16 +6,20 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from rescue.errors import RescueError, SourceReadError
 from rescue.images.format import RowKind
+from rescue.images.nbd.changed import Changed
 from rescue.images.nbd.session import MAX_READ, Session
+from rescue.images.nbd.session import Blocks as NbdBlocks
 from rescue.images.nbd.wire import receive
 from rescue.images.view import Held
-from rescue.model.source import BytesSource
+from rescue.model.source import BytesSource, Sink
 from rescue.units import KIB, MIB
 
 CONTENT = bytes(range(256)) * 256 + bytes(64 * KIB) + b"\x55" * (64 * KIB)
@@ -45,11 +49,11 @@ class Blocks(BytesSource):
 class Client:
     """The other end of a session."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: NbdBlocks, sink: Sink | None = None) -> None:
         self.end, theirs = socket.socketpair()
         self.end.settimeout(30)
         self.errors: list[RescueError] = []
-        self.thread = Thread(target=Session(theirs, Blocks(), self.errors.append).run)
+        self.thread = Thread(target=Session(theirs, blocks, self.errors.append, sink).run)
         self.thread.start()
         assert self.take(18) == b"NBDMAGICIHAVEOPT\x00\x03"
 
@@ -82,6 +86,16 @@ class Client:
     def ask(self, command: int, offset: int, length: int, flags: int = 0) -> None:
         self.end.sendall(struct.pack(">IHHQQI", 0x25609513, flags, command, 7, offset, length))
 
+    def write(self, offset: int, data: bytes) -> None:
+        self.ask(1, offset, len(data))
+        self.end.sendall(data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        self.ask(0, offset, length)
+        kind, data = self.chunk()
+        assert kind == 1
+        return data[8:]
+
     def chunk(self) -> tuple[int, bytes]:
         magic, flags, kind, cookie, length = struct.unpack(">IHHQI", self.take(20))
         assert (magic, flags, cookie) == (0x668E33EF, 1, 7)
@@ -94,13 +108,26 @@ class Client:
             return True
 
 
-@pytest.fixture
-def client() -> Iterator[Client]:
-    client = Client()
+@contextmanager
+def connected(blocks: NbdBlocks, sink: Sink | None = None) -> Iterator[Client]:
+    client = Client(blocks, sink)
     yield client
     client.end.close()
     client.thread.join(30)
     assert not client.thread.is_alive()
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with connected(Blocks()) as client:
+        yield client
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[Client]:
+    """A client that may write."""
+    with Changed(Blocks(), 0, len(CONTENT), tmp_path) as changed, connected(changed, changed) as client:
+        yield client
 
 
 def test_reads_in_structured_replies(client: Client) -> None:
@@ -181,6 +208,48 @@ def test_a_flush_is_answered(client: Client) -> None:
     client.go()
     client.ask(3, 0, 0)
     assert client.chunk() == (0, b"")
+
+
+@pytest.mark.parametrize("command", [4, 6])
+def test_a_client_that_may_write(writer: Client, command: int) -> None:
+    writer.go()
+    writer.write(1000, b"written")
+    assert writer.chunk() == (0, b"")
+    writer.ask(command, 8 * KIB, 16 * KIB)
+    assert writer.chunk() == (0, b"")
+    changed = bytearray(CONTENT[: 32 * KIB])
+    changed[1000:1007] = b"written"
+    changed[8 * KIB : 24 * KIB] = bytes(16 * KIB)
+    assert writer.read(0, 32 * KIB) == changed
+    writer.ask(7, 0, 32 * KIB)
+    assert writer.chunk() == (5, struct.pack(">IIIIIIIII", 1, 4 * KIB, 0, 4 * KIB, 0, 16 * KIB, 3, 8 * KIB, 0))
+
+
+def test_what_cannot_be_written_is_an_error(writer: Client) -> None:
+    """Below a part of a block that is written there is what cannot be read."""
+    writer.go()
+    writer.write(len(CONTENT) - 1000, b"written")
+    assert writer.chunk() == (0x8001, struct.pack(">IH", errno.EIO, 0))
+    assert [str(error) for error in writer.errors] == ["The image is damaged there."]
+    writer.write(len(CONTENT) - 4 * KIB, bytes(4 * KIB))
+    assert writer.chunk() == (0, b"")
+    assert writer.read(len(CONTENT) - 4 * KIB, 4 * KIB) == bytes(4 * KIB)
+
+
+@pytest.mark.parametrize("offset", [len(CONTENT) - 1, len(CONTENT), (1 << 64) - 1])
+def test_nothing_is_written_behind_the_end(writer: Client, offset: int) -> None:
+    writer.go()
+    writer.write(offset, b"xx")
+    assert writer.chunk() == (0x8001, struct.pack(">IH", errno.EINVAL, 0))
+    writer.ask(6, offset, 2)
+    assert writer.chunk() == (0x8001, struct.pack(">IH", errno.EINVAL, 0))
+    assert not writer.errors
+
+
+def test_a_write_that_is_too_long_is_not_taken(writer: Client) -> None:
+    writer.go()
+    writer.ask(1, 0, MAX_READ + 1)
+    assert writer.is_hung_up()
 
 
 def _write(client: Client) -> None:
