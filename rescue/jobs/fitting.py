@@ -195,7 +195,7 @@ class Fitting:
             reporter.message(Message("warning", f"{name}: {said}"))
             return None
         reporter.message(Message("info", smaller.said))
-        return Part(name, smaller.source, smaller.used, 0, size, *place)
+        return Part(name, smaller.source, smaller.used, 0, size, *place, origin=found.start)
 
     def _rebuilt(self, volume: FittedVolume, name: str, size: int, token: CancelToken, reporter: Reporter) -> Part:
         """A container as it is to be on the target."""
@@ -208,7 +208,7 @@ class Fitting:
         )  # fmt: skip
         made = rebuilder.rebuilt(self._stacks[volume.partition])
         self._fillings += [(volume, filling) for filling in made.fillings]
-        return Part(name, made.source, made.used, 0, size, volume.target_start, volume.target_end)
+        return Part(name, made.source, made.used, 0, size, volume.target_start, volume.target_end, origin=volume.start)
 
     def _late(self) -> list[tuple[int, bytes]]:
         """The table, and on an MBR disk what boot loaders keep behind it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from rescue.devices.table import read_layout
+from rescue.model.extents import ExtentMap
 from rescue.model.layout import Partition
 from rescue.system.blockfile import FileSource
 from rescue.system.loop import loop_device
 from rescue.system.run import run
 from rescue.units import GIB, MIB
 from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.failing import failing_disk
 from tests.engine.devices.loops import mounted, sparse
 
 pytestmark = pytest.mark.engine
@@ -152,6 +155,23 @@ def test_smaller_and_larger(how: str, size: int, source: Source, tmp_path: Path)
     assert "fitted to it" in done.out
     _holds(target, source, tmp_path)
     assert digest(source.path) == before
+
+
+def test_what_cannot_be_read_of_a_volume_that_becomes_smaller_is_named(source: Source, tmp_path: Path) -> None:
+    """It is a file's, which resize2fs does not need to see: the copy finds it."""
+    ext4 = next(p for p, (_, _, kind) in zip(_parts(source.path), _PARTS, strict=True) if kind == "ext4")
+    with loop_device(str(source.path), offset=ext4.start, size=ext4.size) as node:
+        block = int(run(["debugfs", "-R", "bmap file-3 2", str(node)]).text.split()[-1])
+    bad = ext4.start + block * 4096
+    disk, target = tmp_path / "failing.raw", sparse(tmp_path / "target.raw", 1300 * MIB)
+    with failing_disk(source.path, disk, ExtentMap([(bad, bad + 4096)])):
+        result = Rescue(tmp_path / "jobs")("clone", disk, target, "--yes")
+    assert result.code == 1
+    said = re.search(rf"{disk} cannot be read at byte (\d+), which is byte (\d+) of partition {ext4.number} ", result.err)
+    assert said is not None, result.err
+    assert bad - 8 * MIB <= int(said[1]) <= bad
+    assert int(said[1]) - int(said[2]) == ext4.start
+    assert not _parts(target)
 
 
 def test_what_is_wished_for(source: Source, tmp_path: Path) -> None:

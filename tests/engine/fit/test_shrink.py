@@ -313,6 +313,9 @@ class _Failing(SourceBlocks):
             raise SourceReadError("The disk cannot be read there.", self._bad, 512)
         return super().pread(length, offset)
 
+    def pread_into(self, buffer: memoryview, offset: int) -> None:
+        buffer[:] = self.pread(len(buffer), offset)
+
 
 def test_a_disk_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     disk = _small(tmp_path / "disk")
