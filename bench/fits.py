@@ -25,12 +25,13 @@ SMALLER = 11 * GIB
 PROPORTION = 0.8
 _TIMEOUT = 1800.0
 _TEXT = """
-`rescue clone` with its proof onto a file all of whose blocks are allocated. *Half as full* is a copy of the disk on which every
-second file was deleted: its bytes are still there, and a program that copies whole disks copies them. *Onto 11 GiB*: the disk of
-12 GiB onto a smaller one, with ext4, NTFS and btrfs made smaller over an overlay in memory and xfs made anew and filled by its
-files where they have to give way. Checked once each: all bytes in use, or every file on ext4, NTFS, xfs and btrfs. Clonezilla
-does not do the latter: `partclone.ext4 -r` of its own image onto that smaller partition has to end with an error here, or this
-section is not written. The usual advice is GParted first, which changes the source and has no way for xfs.
+`rescue clone` with its proof onto a file all of whose blocks were written before. *Half as full* is a copy of the disk on
+which every second file was deleted: its bytes are still there, and a program that copies whole disks copies them. *Onto 11
+GiB*: the disk of 12 GiB onto a smaller one, with ext4, NTFS and btrfs made smaller over an overlay in memory and xfs made
+anew and filled by its files where they have to give way. Checked once each: all bytes in use, or every file on ext4, NTFS,
+xfs and btrfs. Clonezilla does not do the latter: `partclone.ext4 -r` of its own image onto that smaller partition has to end
+with an error here, or this section is not written. The usual advice is GParted first, which changes the source and has no way
+for xfs.
 """
 
 
@@ -39,15 +40,15 @@ def contest(stage: Stage, say: Callable[[str], None]) -> Contest:
     halved = stage.folder / "halved.img"
 
     def full() -> None:
-        stage.blank_target()
+        stage.blank_target(written=True)
         settle(DISK)
 
     def half() -> None:
-        stage.blank_target()
+        stage.blank_target(written=True)
         settle(halved)
 
     def smaller() -> None:
-        stage.blank_target(SMALLER)
+        stage.blank_target(SMALLER, written=True)
         settle(DISK)
 
     stage.folder.mkdir(parents=True, exist_ok=True)

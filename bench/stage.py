@@ -7,6 +7,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
+from typing import Final
 
 from blake3 import blake3
 
@@ -21,6 +22,8 @@ from rescue.engine.reading import read_extents
 from rescue.engine.regions import FRAME_SIZE, Stretch
 from rescue.system.blockfile import FileSource
 from rescue.units import MIB
+
+_ZEROS: Final = bytes(MIB)
 
 
 class Stage:
@@ -57,14 +60,18 @@ class Stage:
             self._saved = True
         return folder
 
-    def blank_target(self, size: int = 0) -> None:
+    def blank_target(self, size: int = 0, *, written: bool = False) -> None:
         """A new target of the disk's size, or of ``size`` bytes.
 
-        Its blocks are all there: as with a disk, none is allocated during the restore.
+        Its blocks are all there: as with a disk, none is allocated during the restore. With ``written`` none of them has to be
+        told from one that was never written either, which takes this host's file system longer, the more pieces are written.
         """
         self.target.unlink(missing_ok=True)
+        size = size or self.disk.size
         with self.target.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size or self.disk.size)
+            os.posix_fallocate(file.fileno(), 0, size)
+            for _ in range(size // MIB if written else 0):
+                file.write(_ZEROS)
 
     def target_of_day_2(self) -> None:
         """A new target that holds what the disk holds on day 2."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from heapq import merge
 from typing import NamedTuple
@@ -35,16 +35,19 @@ class ExtentMap:
         starts = array("q")
         ends = array("q")
         pairs = iter(extents)
+        last = -1  # end of what is there
         for start, end in pairs:
             if end <= start:
                 continue
             if start < 0:
                 raise ValueError(f"an extent cannot start before zero: {start}")
-            if not ends or start > ends[-1]:
+            if start > last:
                 starts.append(start)
                 ends.append(end)
+                last = end
             elif start >= starts[-1]:
-                ends[-1] = max(end, ends[-1])
+                if end > last:
+                    ends[-1] = last = end
             else:
                 # Rare: most maps are made in order. The rest is sorted in with what is there.
                 unsorted = [*zip(starts, ends, strict=True), (start, end), *pairs]
@@ -53,6 +56,13 @@ class ExtentMap:
                 break
         self._starts = starts
         self._ends = ends
+
+    @classmethod
+    def _of(cls, starts: array[int], ends: array[int]) -> ExtentMap:
+        """A map of arrays that are in order as they are."""
+        made = cls()
+        made._starts, made._ends = starts, ends
+        return made
 
     def __iter__(self) -> Iterator[Extent]:
         return map(Extent, self._starts, self._ends)
@@ -91,21 +101,25 @@ class ExtentMap:
 
     def overlapping(self, start: int, end: int) -> Iterator[Extent]:
         """The parts of the set inside ``[start, end)``, clipped to it, in order."""
-        index = max(bisect_right(self._starts, start) - 1, 0)
-        while index < len(self._starts) and self._starts[index] < end:
-            low = max(self._starts[index], start)
-            high = min(self._ends[index], end)
-            if low < high:
-                yield Extent(low, high)
-            index += 1
+        return iter(self.clip(start, end))
 
     def clip(self, start: int, end: int) -> ExtentMap:
         """The part of the set inside ``[start, end)``."""
-        return ExtentMap(self.overlapping(start, end))
+        low, high = bisect_right(self._ends, start), bisect_left(self._starts, end)
+        if low >= high or start >= end:
+            return ExtentMap()
+        starts, ends = self._starts[low:high], self._ends[low:high]
+        starts[0], ends[-1] = max(starts[0], start), min(ends[-1], end)
+        return ExtentMap._of(starts, ends)
 
     def shift(self, offset: int) -> ExtentMap:
         """The set moved up by ``offset`` bytes (down when negative; never below zero)."""
-        return ExtentMap((start + offset, end + offset) for start, end in zip(self._starts, self._ends, strict=True))
+        if not offset or not self:
+            return self
+        if self._starts[0] + offset < 0:
+            raise ValueError(f"an extent cannot start before zero: {self._starts[0] + offset}")
+        starts, ends = (array("q", [place + offset for place in places]) for places in (self._starts, self._ends))
+        return ExtentMap._of(starts, ends)
 
     def union(self, other: ExtentMap) -> ExtentMap:
         """Bytes that are in either set."""
@@ -113,19 +127,20 @@ class ExtentMap:
 
     def complement(self, size: int) -> ExtentMap:
         """Bytes of ``[0, size)`` that are not in the set."""
-        return ExtentMap(self._gaps(size))
-
-    def _gaps(self, size: int) -> Iterator[tuple[int, int]]:
-        position = 0
-        for extent in self.overlapping(0, size):
-            yield position, extent.start
-            position = extent.end
-        yield position, size
+        inside = self.clip(0, size)
+        starts, ends = array("q", [0]) + inside._ends, inside._starts + array("q", [size])
+        low, high = 0 if starts[0] < ends[0] else 1, len(starts) if starts[-1] < ends[-1] else len(starts) - 1
+        return ExtentMap._of(starts[low:high], ends[low:high])
 
     def intersection(self, other: ExtentMap) -> ExtentMap:
         """Bytes that are in both sets."""
         small, large = (self, other) if len(self) <= len(other) else (other, self)
-        return ExtentMap(part for extent in small for part in large.overlapping(*extent))
+        starts, ends = array("q"), array("q")
+        for extent in small:
+            part = large.clip(*extent)
+            starts += part._starts
+            ends += part._ends
+        return ExtentMap._of(starts, ends)
 
     def difference(self, other: ExtentMap) -> ExtentMap:
         """Bytes of this set that are not in the other."""
@@ -133,4 +148,5 @@ class ExtentMap:
 
     def align(self, unit: int, limit: int) -> ExtentMap:
         """The set with every extent widened to multiples of ``unit``, cut at ``limit``."""
-        return ExtentMap((e.start - e.start % unit, min(-(-e.end // unit) * unit, limit)) for e in self)
+        pairs = zip(self._starts, self._ends, strict=True)
+        return ExtentMap((start - start % unit, min(-(-end // unit) * unit, limit)) for start, end in pairs)
