@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from rescue.errors import ProgramError, RescueError
+from rescue.errors import ProgramError, RescueError, TargetWriteError
 from rescue.images.nbd.changed import Changed
 from rescue.images.nbd.server import BlockServer
 from rescue.images.nbd.session import Blocks
@@ -22,7 +22,7 @@ from rescue.system.process import outliving, running
 from rescue.system.run import have, run
 
 _BLOCKS: Final = Path("/sys/block")
-_KEPT_IN: Final = Path("/var/tmp")
+KEPT_IN: Final = Path("/var/tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,9 @@ class Export:
         self.last_error: RescueError | None = None
 
     def failed(self, error: RescueError) -> None:
-        """Take note of an error that a program only sees as EIO."""
+        """Take note of an error that a program only sees as EIO. What an overlay has no room for is nothing wrong here."""
+        if isinstance(error, TargetWriteError):
+            return
         self.last_error = error
         if self.error is None:
             self.error = error
@@ -66,11 +68,11 @@ class Export:
     def overlay(self, start: int, end: int, *, folder: Path | None = None) -> Iterator[Layer]:
         """The bytes ``[start, end)`` of the disk on a socket of their own, writable: what is written is thrown away at the end.
 
-        It is kept in a nameless file in ``folder``, or where such files are kept. Raises RescueError.
+        It is kept in a nameless file in ``folder``, or where such files are kept. Raises ProgramError, RescueError.
         """
         socket = self._name("overlay")
         with (
-            Changed(self._blocks, start, end, folder or _KEPT_IN) as changed,
+            Changed(self._blocks, start, end, folder or KEPT_IN) as changed,
             BlockServer(changed, socket, self.failed, changed),
         ):
             yield Layer(socket, changed)

@@ -40,14 +40,14 @@ def grown(
         try:
             grow_node(overlay.path, identity, new_size, check)
             overlay.settle()
+            used = used_map(overlay.source, identity, path=overlay.path, offset=0)
+            if used.whole_because:
+                raise ProgramError(f"The file system was made larger, and is not in order: {used.whole_because}")
         except RescueError as error:
             raised = overlay.explain(error)
             if raised is error:
                 raise
             raise raised from error
-        used = used_map(overlay.source, identity, path=overlay.path, offset=0)
-        if used.whole_because:
-            raise ProgramError(f"The file system was made larger, and is not in order: {used.whole_because}")
         said = f"{identity.type} made larger from {human_size(volume.size)} to {human_size(new_size)}."
         yield Shrunk(overlay.source, used.extents, overlay.path, said)
 

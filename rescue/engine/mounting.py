@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from rescue.engine.checkers import check
-from rescue.engine.exports import Export, exported
+from rescue.engine.exports import KEPT_IN, Export, exported
 from rescue.engine.sampling import NOT_IN_IMAGE, Limits, Sample, read_again, read_sample
 from rescue.engine.to_prove import Opened, ToProve, file_systems
 from rescue.errors import DamagedError, ProgramError, RescueError, SourceReadError, UnsupportedError
@@ -163,6 +163,7 @@ class _Prover:
         self._source = source
         self._token = token
         self._root = os.geteuid() == 0
+        self._no_room = False  # whether there was none for what is written while it is looked at
 
     def prove(self) -> VolumeProof:
         volume = self._volume
@@ -194,8 +195,10 @@ class _Prover:
     @contextmanager
     def _opened(self, export: Export, place: Opened) -> Iterator[str]:
         """The volume over an overlay of its own: a block device, or a file where there is no right to one."""
-        with export.overlay(place.start, place.end) as layer, export.as_volume(layer) as path:
-            yield path
+        with export.overlay(place.start, place.end) as layer:
+            with export.as_volume(layer) as path:
+                yield path
+            self._no_room = self._no_room or layer.blocks.is_full
 
     @contextmanager
     def _mounted(self, path: str) -> Iterator[Path]:
@@ -281,6 +284,8 @@ class _Prover:
         """Which problems are no fault of the image, and why."""
         if not found.problems:
             return {}
+        if self._no_room:
+            return dict.fromkeys(found.problems, f"There was no room for this in {KEPT_IN}.")
         if self._volume.whole_because:
             # Every byte is in the image, proved by its hash: what is wrong was so on the disk.
             return dict.fromkeys(found.problems, "The image holds every byte of it: it was so on the disk.")

@@ -62,7 +62,10 @@ class Overlay:
     _export: Export
 
     def settle(self) -> None:
-        """Write out what the kernel has in memory of it: then nothing of it can be lost for want of room. Raises RescueError."""
+        """Write out what the kernel has in memory of it: then nothing of it can be lost for want of room. Raises RescueError.
+
+        The kernel tells one program of an error, and goes on with what was lost in memory only: that counts as well.
+        """
         fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
             os.fsync(fd)
@@ -72,6 +75,8 @@ class Overlay:
             os.close(fd)
         try:
             self.source.flush()
+            if self.source.lost is not None:
+                raise self.source.lost
         except RescueError as error:
             raise self.explain(error) from error
 
@@ -82,7 +87,7 @@ class Overlay:
                 f"{where(self.folder)} has no room left for what is moved while the volume is made smaller.",
                 "Name a folder on a disk with more free space. Nothing was changed.",
             )
-        return self._export.error or error
+        return self.source.unread or self._export.error or self.source.lost or error
 
 
 def where(folder: Path) -> str:

@@ -78,15 +78,15 @@ def shrunk(
             _shrink(overlay, identity, align_down(new_size, _UNIT), check)
             require_swap_or_sound(identity, overlay.path)
             overlay.settle()
+            volume = SliceSource(overlay.source, 0, new_size)
+            used = used_map(volume, identity, path=overlay.path, offset=0)
+            if used.whole_because:
+                raise ProgramError(f"The file system was made smaller, and is not in order: {used.whole_because}")
         except RescueError as error:
             raised = overlay.explain(error)
             if raised is error:
                 raise
             raise raised from error
-        volume = SliceSource(overlay.source, 0, new_size)
-        used = used_map(volume, identity, path=overlay.path, offset=0)
-        if used.whole_because:
-            raise ProgramError(f"The file system was made smaller, and is not in order: {used.whole_because}")
         said = f"{identity.type} made smaller from {human_size(size)} to {human_size(new_size)}."
         yield Shrunk(volume, used.extents, overlay.path, said)
 

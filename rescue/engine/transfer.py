@@ -273,9 +273,9 @@ class Transfer:
             "The disk may be failing: nothing was written to it. Check its cable, and its health with `smartctl -a`."
             " To get all that can still be read, make an image of it with: rescue backup --salvage"
         )
+        place = f"byte {error.offset}, which is byte {error.offset - part.begins} of {part.name}"
         return SourceReadError(
-            f"{self._title} cannot be read at byte {error.offset}, which is byte {error.offset - part.begins} of {part.name}."
-            f" {error.message}",
+            f"{self._title} cannot be read at {place}. {error.message}",
             error.offset, error.length, hint,
         )  # fmt: skip
 

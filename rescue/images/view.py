@@ -18,7 +18,7 @@ from rescue.images.clear import Clear
 from rescue.images.format import Row, RowKind
 from rescue.images.frames import FrameDecoder, FrameUse, damaged, place
 from rescue.images.segment import ROW_SIZE, pack_row, unpack_row
-from rescue.model.source import SliceSource, check_range
+from rescue.model.source import SliceSource, Source, check_range
 from rescue.units import KIB, MIB
 
 _CACHE: Final = 64 * MIB
@@ -284,12 +284,21 @@ class ImageView:
         assert file is not None  # a chain gives no DATA rows of files that it has not
         decoder = self._decoders.get()
         try:
-            stored = memoryview(file.source.pread(key.length, key.offset))
+            stored = memoryview(_stored(file.source, key, chunks[0]))
             buffer = memoryview(bytearray(key.content))
             decoder.decode(self._chain, FrameUse(*key, chunks), stored, buffer)
         finally:
             self._decoders.put(decoder)
         return buffer.toreadonly()
+
+
+def _stored(source: Source, key: _Key, row: Row) -> bytes:
+    """The frame as the file has it. An error of the file's medium is said to be where the disk would have these bytes."""
+    try:
+        return source.pread(key.length, key.offset)
+    except SourceReadError as error:
+        hint = error.hint or "The medium that holds the image may be failing."
+        raise SourceReadError(error.message, row.start, row.length, hint) from error
 
 
 def _key(row: Row) -> _Key | None:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Final
 
 from rescue.errors import ProgramError
@@ -40,14 +42,13 @@ def running(
     end: Callable[[], object] | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
-    """Run a program until the context ends; enter when ``ready`` says so. Call it from a thread that lives as long.
+    """Run a program until the context ends; enter when ``ready`` says so.
 
     ``end`` asks the program to end (else SIGTERM does); it is killed when it has not after some seconds, and by the kernel
-    when the thread that started it dies. Raises ProgramError when it is missing, ends or is not ready in time.
+    when this process is. Raises ProgramError when it is missing, ends or is not ready in time.
     """
     shown = shlex.join(arguments)
-    with tempfile.TemporaryFile() as said:
-        child = _start(arguments, said.fileno(), env)
+    with tempfile.TemporaryFile() as said, _started(arguments, said.fileno(), env) as child:
         try:
             deadline = time.monotonic() + _READY_SECONDS
             while not ready():
@@ -89,6 +90,36 @@ def outliving(*files: int, mounts: Sequence[Path] = ()) -> Iterator[None]:
     finally:
         keeper.kill()
         keeper.wait()
+
+
+@contextmanager
+def _started(arguments: Sequence[str], output: int, env: Mapping[str, str] | None) -> Iterator[subprocess.Popen[bytes]]:
+    """A child whose parent is a thread that does nothing else, and so dies when it is told to.
+
+    A child is killed when the thread that started it has ended. One that waits for a device which we serve ourselves does not
+    end before that answers, and what would make it fail is the end of the program between, which is such a child.
+    """
+    done = Event()
+    found: SimpleQueue[subprocess.Popen[bytes] | BaseException] = SimpleQueue()
+
+    def stay() -> None:
+        try:
+            found.put(_start(arguments, output, env))
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            found.put(error)
+        else:
+            done.wait()
+
+    thread = Thread(target=stay, name=f"parent of {arguments[0]}", daemon=True)
+    thread.start()
+    try:
+        child = found.get()
+        if isinstance(child, BaseException):
+            raise child
+        yield child
+    finally:
+        done.set()
+        thread.join()
 
 
 def _start(arguments: Sequence[str], output: int, env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:

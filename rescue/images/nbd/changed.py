@@ -6,14 +6,14 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from rescue.errors import RescueError, TargetWriteError
+from rescue.errors import ProgramError, RescueError, TargetWriteError
 from rescue.images.format import RowKind
 from rescue.images.nbd.session import Blocks
 from rescue.images.view import Held
@@ -50,8 +50,12 @@ class Changed:
 
     A Source and a Sink. What is written is kept in a nameless file in ``folder``, which grows by the places that are written
     first and needs no holes. Any thread may read and write. What was not changed is read from below directly: that is what
-    makes the copy of a volume of which little was moved as fast as that of any other. Raises RescueError when the file cannot
+    makes the copy of a volume of which little was moved as fast as that of any other. Raises ProgramError when the file cannot
     be made.
+
+    Who writes through the kernel may never hear of an error: it tells one program, or a thread of its own. ``lost`` is the
+    first write that could not be done, after which this is not what was written; ``unread`` is the first place below that
+    could not be read.
     """
 
     def __init__(self, below: Blocks, start: int, end: int, folder: Path) -> None:
@@ -63,10 +67,12 @@ class Changed:
         self._places = 0  # bytes of the file that are given to regions
         self._lock = Lock()
         self.is_full = False  # whether something could not be written for want of room
+        self.lost: RescueError | None = None
+        self.unread: RescueError | None = None
         try:
             self._file = tempfile.TemporaryFile(prefix="rescue-", dir=folder, buffering=0)  # noqa: SIM115 - closed by close
         except OSError as error:
-            raise RescueError(f"Nothing can be kept in {folder}: {error.strerror}.", "Name another folder.") from error
+            raise ProgramError(f"Nothing can be kept in {folder}: {error.strerror}.") from error
 
     @property
     def size(self) -> int:
@@ -88,11 +94,28 @@ class Changed:
         for run in runs:
             piece = buffer[run.start - offset : run.end - offset]
             if run.state == _BELOW:
-                self._below.pread_into(piece, self._start + run.start)
+                with self._reading():
+                    self._below.pread_into(piece, self._start + run.start)
             elif run.state == _ZERO:
                 piece[:] = bytes(len(piece))
             else:
                 self._get(piece, run.place)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except RescueError as error:
+            self.unread = self.unread or error
+            raise
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except RescueError as error:
+            self.lost = self.lost or error
+            raise
 
     def extents(self, start: int = 0, end: int | None = None) -> Iterator[Held]:
         """See ImageView."""
@@ -135,7 +158,7 @@ class Changed:
         """See Sink. Raises SourceReadError when the rest of a grain that is written in part cannot be read below."""
         view = memoryview(data)
         check_range(self._size, offset, len(view))
-        with self._lock:
+        with self._lock, self._writing():
             self._write(view, offset)
 
     def _write(self, data: memoryview, offset: int) -> None:
@@ -168,14 +191,17 @@ class Changed:
             return
         start = base + grain * GRAIN
         length = min(GRAIN, self._size - start)
-        content = bytes(length) if region.states[grain] else self._below.pread(length, self._start + start)
+        content = bytes(length)
+        if region.states[grain] == _BELOW:
+            with self._reading():
+                content = self._below.pread(length, self._start + start)
         self._put(memoryview(content), region.place + grain * GRAIN)
         region.states[grain] = _KEPT
 
     def zero(self, start: int, end: int) -> None:
         """See Sink."""
         check_range(self._size, start, end - start)
-        with self._lock:
+        with self._lock, self._writing():
             while start < end:
                 number, inside = divmod(start, _REGION)
                 base = start - inside
@@ -200,10 +226,11 @@ class Changed:
 
     def flush(self) -> None:
         """See Sink. Where room is only claimed later, as on a network, this is what tells that there was none."""
-        try:
-            os.fdatasync(self._file.fileno())
-        except OSError as error:
-            raise self._failed(error) from error
+        with self._writing():
+            try:
+                os.fdatasync(self._file.fileno())
+            except OSError as error:
+                raise self._failed(error) from error
 
     def _get(self, buffer: memoryview, place: int) -> None:
         done = 0

@@ -14,7 +14,7 @@ from rescue.engine import ext_times
 from rescue.engine.checkers import check
 from rescue.engine.ext_times import folder_times_kept
 from rescue.engine.minimum import minimum_size
-from rescue.engine.overlay import SourceBlocks, overlay_estimate
+from rescue.engine.overlay import SourceBlocks, overlay_estimate, volume_overlay
 from rescue.engine.resizing import EXT, nothing
 from rescue.engine.shrink import shrunk
 from rescue.errors import CancelledError, DamagedError, RefusedError, SourceReadError, UnsupportedError, UsageError
@@ -30,7 +30,7 @@ from rescue.model.source import SliceSource, Source
 from rescue.model.volume import Identity
 from rescue.system.blockfile import FileSource
 from rescue.system.run import run
-from rescue.units import GIB, MIB, human_size
+from rescue.units import GIB, KIB, MIB, human_size
 from tests.engine.filesystems.oracle import Tree, describe, fill, thin_out
 from tests.engine.fit.volumes import START, Disk, copy_used, digest, make, opened
 from tests.engine.images.test_mounting import capture
@@ -317,10 +317,32 @@ class _Failing(SourceBlocks):
         buffer[:] = self.pread(len(buffer), offset)
 
 
-def test_a_disk_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    disk = _small(tmp_path / "disk")
+@pytest.mark.parametrize(("kind", "bad"), [("ext4", 4096), ("ntfs", 16 * KIB), ("btrfs", 64 * KIB)])
+def test_a_disk_that_cannot_be_read_is_named(kind: str, bad: int, tmp_path: Path) -> None:
+    """It is not called a damaged file system, which somebody might try to repair."""
+    disk = _small(tmp_path / "disk", kind)
     with FileSource(disk.path) as source, pytest.raises(SourceReadError, match=r"The disk cannot be read there"):
-        _refused(disk, 300 * MIB, tmp_path, _Failing(source, disk.start + 4096))()
+        _refused(disk, 300 * MIB, tmp_path, _Failing(source, disk.start + bad))()
+
+
+def test_what_was_lost_is_not_taken_for_written(tmp_path: Path) -> None:
+    """The kernel has told another program, which did not care, and shows what it could not keep as long as it remembers."""
+    disk = tmp_path / "disk"
+    disk.touch()
+    os.truncate(disk, 32 * MIB)
+    folder = tmp_path / "small"
+    folder.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)])
+    try:
+        with FileSource(disk) as source, volume_overlay(SourceBlocks(source), 0, source.size, folder=folder) as overlay:
+            with open(overlay.path, "r+b") as file:
+                file.write(b"A" * (8 * MIB))
+                with pytest.raises(OSError):
+                    os.fsync(file)
+            with pytest.raises(RefusedError, match=r"/small has no room left"):
+                overlay.settle()
+    finally:
+        run(["umount", str(folder)])
 
 
 def test_it_can_be_stopped(tmp_path: Path) -> None:

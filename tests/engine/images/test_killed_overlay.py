@@ -24,23 +24,36 @@ _HOLDS_DIRTY = """
 import os, sys, time
 from pathlib import Path
 from rescue.engine.overlay import SourceBlocks, volume_overlay
+from rescue.images.nbd.changed import Changed
 from rescue.system.blockfile import FileSource
 from rescue.system.mounts import in_private_mounts, mounted
-source, folder, inside = FileSource(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "mounted"
+source, folder, how = FileSource(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+keep = Changed.pwrite
+
+def slowly(self, data, offset):  # so that it is killed before all is written
+    time.sleep(0.05)
+    keep(self, data, offset)
+
+Changed.pwrite = slowly
 
 def hold(path):
-    with open(path, "wb" if inside else "r+b") as file:
-        for number in range(256):  # less than a block of the overlay each: the rest of it is read
+    with open(path, "wb" if how == "mounted" else "r+b") as file:
+        for number in range(256):
             os.pwrite(file.fileno(), os.urandom(4096), (number + 100) << 17)
         print("held", flush=True)
-        time.sleep(1000)
+        if how in ("open", "mounted"):
+            time.sleep(1000)
 
 def mount(path):
     with mounted(path, folder, "ext4", ["rw"]):
         hold(folder / "file")
 
 with source, volume_overlay(SourceBlocks(source), 0, source.size) as overlay:
-    in_private_mounts(lambda: mount(overlay.path)) if inside else hold(overlay.path)
+    in_private_mounts(lambda: mount(overlay.path)) if how == "mounted" else hold(overlay.path)
+    if how == "settling":
+        overlay.settle()
+        print("done", flush=True)
+print("done", flush=True)
 """
 
 
@@ -51,7 +64,7 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize("how", ["open", "mounted"])
+@pytest.mark.parametrize("how", ["open", "mounted", "settling", "closing"])
 def test_a_killed_process_never_waits_for_its_own_overlay(how: str, tmp_path: Path, short_folder: Path) -> None:
     """It has written what the kernel did not write out yet, and only itself could answer."""
     disk, point = tmp_path / "disk", tmp_path / "point"
@@ -66,8 +79,10 @@ def test_a_killed_process_never_waits_for_its_own_overlay(how: str, tmp_path: Pa
     try:
         assert job.stdout.readline() == b"held\n"
         children = children_of(job.pid)
+        time.sleep(0.5)
         job.kill()
         job.wait(60)
+        assert job.stdout.read() == b""
         end = time.monotonic() + 60
         while any(is_alive(child) for child in children):
             assert time.monotonic() < end

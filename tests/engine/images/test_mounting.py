@@ -285,6 +285,29 @@ def test_one_that_was_not_unmounted_is_proved_over_its_replayed_journal(name: st
     assert image.read_bytes() == before
 
 
+def test_a_good_image_is_not_called_bad_for_want_of_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal is replayed over an overlay, and /var/tmp is full."""
+    disk = sparse(tmp_path / "disk.raw", CASES["ext4"].size)
+    CASES["ext4"].make(disk)
+    with mounted(disk) as root:
+        for number in range(200):
+            (root / f"file-{number}").write_bytes(b"later")
+        run(["sync", str(root / "file-1")])
+        copy = tmp_path / "copy.raw"
+        run(["cp", "--sparse=always", str(disk), str(copy)])
+    image = capture(copy, tmp_path / "image")
+    small = tmp_path / "small"
+    small.mkdir()
+    monkeypatch.setattr("rescue.engine.exports.KEPT_IN", small)
+    run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(small)])
+    try:
+        proof, said = prove(image)
+    finally:
+        run(["umount", str(small)])
+    assert not proof.volumes[0].problem
+    assert "There was no room for this" in " ".join(said)
+
+
 def test_a_damaged_image_says_so(tmp_path: Path) -> None:
     disk = sparse(tmp_path / "disk.raw", CASES["ext4"].size)
     CASES["ext4"].make(disk)

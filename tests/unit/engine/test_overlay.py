@@ -12,12 +12,12 @@ from rescue.engine import overlay
 from rescue.engine.overlay import MEMORY, SourceBlocks, overlay_estimate, require_room, room
 from rescue.errors import RefusedError, RescueError
 from rescue.images.format import RowKind
+from rescue.images.nbd.changed import GRAIN
 from rescue.images.view import Held
 from rescue.model.extents import ExtentMap
 from rescue.model.source import BytesSource
 from rescue.units import KIB, MIB
 
-BLOCK = 64 * KIB
 _RUNS = st.lists(st.tuples(st.integers(0, 4000), st.integers(1, 60)), min_size=1, max_size=40)
 
 
@@ -31,8 +31,8 @@ def test_it_is_never_less_than_what_moves(runs: list[tuple[int, int]], size: int
     moves = used.total - used.clip(0, size * 4096).total
     estimate = overlay_estimate(used, size * 4096)
     assert estimate >= moves + 16 * MIB
-    # Each piece of free space costs two overlay blocks more at most.
-    assert estimate <= moves + 16 * MIB + used.total // 50 + 2 * BLOCK * (len(used) + 1)
+    # Each piece of free space costs two grains of the overlay more at most.
+    assert estimate <= moves + 16 * MIB + used.total // 50 + 2 * GRAIN * (len(used) + 1)
 
 
 @given(_RUNS, st.integers(1, 4000), st.integers(1, 100))
@@ -43,9 +43,9 @@ def test_a_smaller_size_never_moves_less(runs: list[tuple[int, int]], size: int,
     assert moves[0] >= moves[1]
 
 
-def test_small_free_places_take_whole_blocks() -> None:
-    # Every second 4 KiB of the first MiB is free, 512 KiB lie behind: all 16 blocks of the overlay are written.
-    used = ExtentMap([(place, place + 4096) for place in range(0, MIB, 8192)] + [(2 * MIB, 2 * MIB + 512 * KIB)])
+def test_small_free_places_take_whole_grains() -> None:
+    # Every second KiB of the first MiB is free, 512 KiB lie behind: all 256 grains of the overlay are written.
+    used = ExtentMap([(place, place + KIB) for place in range(0, MIB, 2 * KIB)] + [(2 * MIB, 2 * MIB + 512 * KIB)])
     assert overlay_estimate(used, MIB) == MIB + used.total // 50 + 16 * MIB
 
 
