@@ -41,9 +41,11 @@ def test_a_restore_that_is_cancelled(rescue: Rescue, image: Path, tmp_path: Path
     command = rescue.start("restore", image, target, "--yes")
     result = rescue.cancelled(command, 1, 40 * MIB, number)
     assert result.code == 130
-    assert "only partly written" in result.err
+    # On a busy machine it may have come to its table before it could be stopped, and says so.
+    written = "was written completely, but it is not proved" in result.err
+    assert written or "only partly written" in result.err
     assert "Run the same command again" in result.err
-    run(["sfdisk", "--dump", str(target)], ok=(1,))
+    run(["sfdisk", "--dump", str(target)], ok=(0,) if written else (1,))
     rescue.ok("restore", image, target, "--yes")
     assert digest(target) == content(image)
 
