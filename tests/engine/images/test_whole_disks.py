@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from rescue.devices.table import read_layout
 from rescue.engine.survey import map_disk
@@ -71,8 +71,8 @@ def _kept(laid: Laid) -> ExtentMap:
 
 
 def _digest_of_kept(path: Path, kept: ExtentMap) -> str:
-    """SHA-256 of a file as if all that is not kept were zeros."""
-    digest = hashlib.sha256()
+    """The hash of a file as if all that is not kept were zeros."""
+    digest = blake3()
     with path.open("rb") as file:
         for low in range(0, path.stat().st_size, 4 * MIB):
             length = min(4 * MIB, path.stat().st_size - low)
@@ -85,7 +85,7 @@ def _digest_of_kept(path: Path, kept: ExtentMap) -> str:
 
 
 def _digest_of_output(*command: str) -> str:
-    digest = hashlib.sha256()
+    digest = blake3()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         while block := process.stdout.read(1 << 20):
