@@ -22,7 +22,7 @@ from rescue.images.view import ImageView
 from rescue.system.process import running
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.devices.processes import is_alive
+from tests.engine.devices.processes import children_of, is_alive
 from tests.unit.images.disks import small_disk, write_image
 
 pytestmark = pytest.mark.engine
@@ -133,12 +133,12 @@ def test_programs_die_with_a_process_that_is_killed(tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     assert parent.stdout.readline() == b"running\n"
-    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    children = children_of(parent.pid)
     assert len(children) == 1
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
     deadline = time.monotonic() + 10
-    while is_alive(int(children[0])):
+    while is_alive(children[0]):
         assert time.monotonic() < deadline
         time.sleep(0.01)
