@@ -206,7 +206,7 @@ def test_a_prune(rescue: Rescue, tmp_path: Path, times: int) -> None:
         time.sleep(1)  # images know when they were made to the second
     prune = ("prune", tmp_path / "store", "--keep-last", "1", "--yes")
     disk, point = VolatileDisk(tmp_path / "power", 64 * MIB), tmp_path / "store"
-    cut = lost = gone = 0
+    cut = gone = 0
 
     def amid_removals() -> FolderJob:
         """When some number of files have gone, and a moment later."""
@@ -223,7 +223,7 @@ def test_a_prune(rescue: Rescue, tmp_path: Path, times: int) -> None:
         _store_on(disk, files, point)
         for _ in range(2):
             cut += _power_is_cut(rescue, disk, point, prune, amid_removals)
-            lost += disk.lose(chance)[1]
+            disk.lose(chance)
             run(["e2fsck", "-p", str(disk.backing)], ok=(0, 1))
             with disk.powered() as device, mounted_volatile(device, point):
                 checked = rescue.ok("verify", point)
@@ -239,6 +239,6 @@ def test_a_prune(rescue: Rescue, tmp_path: Path, times: int) -> None:
             assert {path.name.split(".")[0] for path in point.glob("d*")} == {"d3", "d4"}
             rescue.ok("verify", point)
             rescue.forget()
+    # What the file system had not given to the disk yet is lost each time; of what the disk had, there may be nothing to lose.
     assert cut
     assert gone
-    assert lost or times < 20
