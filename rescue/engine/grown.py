@@ -11,7 +11,7 @@ from rescue.engine.grow import grow_node
 from rescue.engine.overlay import MEMORY, SourceBlocks, require_free, volume_overlay
 from rescue.engine.resizing import EXT, Check, nothing
 from rescue.engine.shrink import Shrunk
-from rescue.errors import ProgramError, RescueError
+from rescue.errors import ProgramError
 from rescue.filesystems.ext_superblock import SUPERBLOCK_OFFSET
 from rescue.filesystems.ext_superblock import read_superblock as read_ext
 from rescue.filesystems.fields import Fields
@@ -37,17 +37,12 @@ def grown(
     require_free(_needed(volume, identity, new_size), folder)
     blocks = SourceBlocks(Composed(new_size, [(0, volume)]))
     with volume_overlay(blocks, 0, new_size, folder=folder) as overlay:
-        try:
+        with overlay.explaining():
             grow_node(overlay.path, identity, new_size, check)
             overlay.settle()
             used = used_map(overlay.source, identity, path=overlay.path, offset=0)
             if used.whole_because:
                 raise ProgramError(f"The file system was made larger, and is not in order: {used.whole_because}")
-        except RescueError as error:
-            raised = overlay.explain(error)
-            if raised is error:
-                raise
-            raise raised from error
         said = f"{identity.type} made larger from {human_size(volume.size)} to {human_size(new_size)}."
         yield Shrunk(overlay.source, used.extents, overlay.path, said)
 

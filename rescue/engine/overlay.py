@@ -80,6 +80,17 @@ class Overlay:
         except RescueError as error:
             raise self.explain(error) from error
 
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Raise what goes wrong in the context as :meth:`explain` has it."""
+        try:
+            yield
+        except RescueError as error:
+            raised = self.explain(error)
+            if raised is error:
+                raise
+            raise raised from error
+
     def explain(self, error: RescueError) -> RescueError:
         """The same error, with what was behind it: what is below cannot be read, or the overlay is full."""
         if self.source.is_full:

@@ -16,7 +16,7 @@ from rescue.engine.refill_make import ext_has_room, make_ext, make_f2fs, make_xf
 from rescue.engine.refill_room import allocate
 from rescue.engine.refill_times import put_right
 from rescue.engine.resizing import EXT, Check, mounted_here, nothing, onto_medium, require_sound, work
-from rescue.errors import DamagedError, FormatError, ProgramError, RefusedError, RescueError, UnsupportedError, UsageError
+from rescue.errors import DamagedError, FormatError, ProgramError, RefusedError, UnsupportedError, UsageError
 from rescue.filesystems.ntfs_mft import read_geometry
 from rescue.images.nbd.session import Blocks
 from rescue.model.source import Sink, SliceSource, Source
@@ -95,14 +95,8 @@ def refill(
             f"{size} bytes ({human_size(size)}) were asked for.",
             "Give it more room.",
         )
-    with volume_overlay(blocks, start, end, folder=folder) as overlay:
-        try:
-            in_private_mounts(lambda: _by_files(overlay.path, identity, make, target, target_start, size, sector_size, check))
-        except RescueError as error:
-            raised = overlay.explain(error)
-            if raised is error:
-                raise
-            raise raised from error
+    with volume_overlay(blocks, start, end, folder=folder) as overlay, overlay.explaining():
+        in_private_mounts(lambda: _by_files(overlay.path, identity, make, target, target_start, size, sector_size, check))
     if not sector_size:
         _keep_boot_code(volume, identity, target, target_start, target_end)
     return f"{identity.type} made anew with {human_size(size)} and filled by files, which were compared."

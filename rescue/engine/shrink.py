@@ -20,7 +20,7 @@ from rescue.engine.resizing import (
     settle_ext,
     shrink_btrfs,
 )
-from rescue.errors import DamagedError, ProgramError, RefusedError, RescueError, UnsupportedError, UsageError
+from rescue.errors import DamagedError, ProgramError, RefusedError, UnsupportedError, UsageError
 from rescue.filesystems.maps import used_map
 from rescue.images.nbd.session import Blocks
 from rescue.model.extents import ExtentMap
@@ -73,7 +73,7 @@ def shrunk(
     if not 0 < new_size <= size or new_size % 512:
         raise UsageError(f"A volume of {size} bytes cannot be made {new_size} bytes large.")
     with volume_overlay(blocks, start, end, folder=folder) as overlay:
-        try:
+        with overlay.explaining():
             _prepare(overlay, identity, new_size, check)
             _shrink(overlay, identity, align_down(new_size, _UNIT), check)
             require_swap_or_sound(identity, overlay.path)
@@ -82,11 +82,6 @@ def shrunk(
             used = used_map(volume, identity, path=overlay.path, offset=0)
             if used.whole_because:
                 raise ProgramError(f"The file system was made smaller, and is not in order: {used.whole_because}")
-        except RescueError as error:
-            raised = overlay.explain(error)
-            if raised is error:
-                raise
-            raise raised from error
         said = f"{identity.type} made smaller from {human_size(size)} to {human_size(new_size)}."
         yield Shrunk(volume, used.extents, overlay.path, said)
 
