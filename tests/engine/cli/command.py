@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -12,13 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from blake3 import blake3
 
 from rescue.jobs.job import FolderJob, Process, list_jobs
 from rescue.model.progress import Finished, Progress
+from tests.hashes import digest_of_stream
 
 
 @dataclass(frozen=True)
@@ -160,21 +158,10 @@ def _pending(status: str) -> bool:
     return any(int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:")))
 
 
-def _blake3() -> Any:
-    """Three times as fast as SHA-256: disks of many GiB are hashed here."""
-    return blake3()
-
-
-def digest(path: Path) -> str:
-    """The hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, _blake3).hexdigest()
-
-
 def content(image: Path) -> str:
     """The same hash of what a stock decoder makes of an image."""
     with subprocess.Popen(["zstd", "-dcq", str(image)], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
-        found = hashlib.file_digest(child.stdout, _blake3).hexdigest()  # type: ignore[arg-type]
+        found = digest_of_stream(child.stdout)  # type: ignore[arg-type]
     assert child.returncode == 0
     return found

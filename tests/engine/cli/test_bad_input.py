@@ -15,9 +15,10 @@ from rescue.services import BackupRequest, RestoreRequest
 from rescue.services.local import LocalMachine
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.cli.command import Rescue, content, digest
+from tests.engine.cli.command import Rescue, content
 from tests.engine.cli.conftest import DATA_SIZE, DATA_START, DISK_SIZE
 from tests.engine.devices.loops import attached, mounted, sparse
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

@@ -23,12 +23,13 @@ from rescue.model.plan import Plan
 from rescue.system.blockfile import FileSource
 from rescue.system.run import run
 from rescue.units import KIB, MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.cli.conftest import DATA_SIZE, DATA_START, DISK_SIZE
 from tests.engine.cli.failing import failing_disk
 from tests.engine.devices.loops import attached, mounted, sparse
 from tests.engine.filesystems import test_btrfs, test_ext, test_fat, test_ntfs, test_xfs
 from tests.engine.filesystems.oracle import Case, noise_file, sparse_file
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

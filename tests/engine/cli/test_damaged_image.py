@@ -14,9 +14,10 @@ from rescue.images.frames import uses as all_uses
 from rescue.images.reader import ImageFile, ImageReader
 from rescue.system.run import run
 from rescue.units import GIB, MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.cli.conftest import DISK_SIZE
 from tests.engine.devices.loops import sparse
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

@@ -14,9 +14,10 @@ from rescue.system.blockfile import FileSink, FileSource
 from rescue.system.loop import loop_device
 from rescue.system.run import run
 from rescue.units import GIB, MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.devices.loops import mounted, sparse
 from tests.engine.fit.stubborn import stubborn_tools
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

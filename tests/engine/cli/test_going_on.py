@@ -12,9 +12,10 @@ import pytest
 
 from rescue.system.run import run
 from rescue.units import GIB, MIB
-from tests.engine.cli.command import Rescue, content, digest
+from tests.engine.cli.command import Rescue, content
 from tests.engine.cli.conftest import DATA_SIZE, DISK_SIZE, WIDE_USED
 from tests.engine.devices.loops import attached, mounted, sparse
+from tests.hashes import digest
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(5400)]
 

@@ -14,9 +14,10 @@ import pytest
 from rescue.model.progress import Finished
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.cli.command import Rescue, content, digest
+from tests.engine.cli.command import Rescue, content
 from tests.engine.cli.conftest import DISK_SIZE
 from tests.engine.devices.loops import attached, sparse
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

@@ -9,8 +9,9 @@ import pytest
 
 from rescue.system.run import run
 from rescue.units import GIB, KIB, MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.devices.loops import sparse
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

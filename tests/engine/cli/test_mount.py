@@ -13,9 +13,10 @@ import pytest
 
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.cli.conftest import DATA_START
 from tests.engine.devices.loops import sparse
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

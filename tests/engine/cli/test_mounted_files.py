@@ -15,8 +15,9 @@ from rescue.images.chain import Chain
 from rescue.images.format import RowKind
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.devices.loops import attached, mounted, sparse
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

@@ -18,8 +18,9 @@ from rescue.system.blockfile import FileSource
 from rescue.system.loop import loop_device
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.devices.loops import mounted, sparse
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

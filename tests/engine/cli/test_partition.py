@@ -14,8 +14,9 @@ import pytest
 
 from rescue.system.run import run
 from rescue.units import GIB, MIB
-from tests.engine.cli.command import Rescue, Result, digest
+from tests.engine.cli.command import Rescue, Result
 from tests.engine.devices.loops import attached, mounted, sparse
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

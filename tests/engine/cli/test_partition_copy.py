@@ -7,14 +7,14 @@ import signal
 from pathlib import Path
 
 import pytest
-from blake3 import blake3
 
 from rescue.engine.checkers import check
 from rescue.system.run import run
 from rescue.units import GIB, MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.cli.test_partition import Disk, assert_files, fill, sound, table_of
 from tests.engine.devices.loops import attached, sparse
+from tests.hashes import digest, digest_of
 
 pytestmark = pytest.mark.engine
 
@@ -62,7 +62,7 @@ def _hash(path: Path) -> str:
     """Of what the first partition holds."""
     with path.open("rb") as file:
         file.seek(MIB)
-        return blake3(file.read(300 * MIB)).hexdigest()
+        return digest_of(file.read(300 * MIB))
 
 
 def test_every_file_is_in_the_copy(edited: Disk, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from rescue.filesystems.identify import identify
 from rescue.jobs.job import list_jobs
 from rescue.system.run import run
 from rescue.units import GIB, MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.cli.test_partition import Disk, assert_files, fill, sound, table_of
 from tests.engine.devices.loops import attached, sparse
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

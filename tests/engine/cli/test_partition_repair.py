@@ -10,9 +10,10 @@ import pytest
 
 from rescue.system.run import run
 from rescue.units import GIB, MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.cli.test_partition import sound
 from tests.engine.devices.loops import sparse
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

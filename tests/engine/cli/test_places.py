@@ -13,8 +13,8 @@ from rescue.model.survey import Place
 from rescue.services.places import MountedPlace
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.cli.command import digest
 from tests.engine.devices.loops import attached, mounted, sparse
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

@@ -15,10 +15,11 @@ import pytest
 from rescue.jobs.job import FolderJob, list_jobs
 from rescue.system.run import run
 from rescue.units import GIB, MIB
-from tests.engine.cli.command import Rescue, content, digest
+from tests.engine.cli.command import Rescue, content
 from tests.engine.cli.conftest import DATA_SIZE, DISK_SIZE, WIDE_USED
 from tests.engine.cli.power import VolatileDisk, mounted_volatile
 from tests.engine.devices.loops import sparse
+from tests.hashes import digest
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(5400)]
 

@@ -18,8 +18,9 @@ import pytest
 from rescue.jobs.job import list_jobs
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.cli.command import Rescue, content, digest
+from tests.engine.cli.command import Rescue, content
 from tests.engine.devices.loops import sparse
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

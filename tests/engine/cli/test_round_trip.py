@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from rescue.system.run import run
-from tests.engine.cli.command import Rescue, content, digest
+from tests.engine.cli.command import Rescue, content
 from tests.engine.cli.conftest import DATA_SIZE, DATA_START, DISK_SIZE
 from tests.engine.devices.loops import attached, sparse
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from rescue.system.blockfile import FileSource
 from rescue.system.run import run
 from rescue.units import MIB
 from tests.engine.devices.loops import attached, mounted, sparse
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 
@@ -51,9 +51,9 @@ def test_a_disk_with_a_system(tmp_path: Path, debian: Path) -> None:
     run(["sfdisk", "--quiet", str(path)], stdin=script)
     run(["mkfs.fat", "-F", "16", "-n", "EFI", "--offset", "2048", str(path), "10240"])
     ext4(path, 11 * MIB, "64M", debian)
-    before = hashlib.sha256(path.read_bytes()).digest()
+    before = digest(path)
     survey = survey_disk(resolve(str(path)))
-    assert hashlib.sha256(path.read_bytes()).digest() == before
+    assert digest(path) == before
     assert (survey.unreadable, survey.protections, survey.is_rescue_medium) == ("", (), False)
     assert survey.layout.label == "gpt"
     esp, root, empty, rest = survey.volumes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import re
@@ -20,6 +19,7 @@ from rescue.model.volume import UsedMap
 from rescue.system.blockfile import FileSource
 from rescue.system.run import run
 from rescue.units import KIB, MIB
+from tests.hashes import digest_of_stream
 
 UsedMapReader = Callable[[Source], UsedMap]
 Tree = dict[str, str]
@@ -182,7 +182,7 @@ def describe(folder: Path) -> Tree:
         elif stat.S_ISREG(status.st_mode):
             attributes = {key: os.getxattr(path, key).hex() for key in sorted(os.listxattr(path))}
             with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = digest_of_stream(file)
             tree[name] = f"file {status.st_size} {status.st_mode:o} {status.st_nlink} {attributes} {digest}"
         else:
             tree[name] = f"other {status.st_mode:o}"

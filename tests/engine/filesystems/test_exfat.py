@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from rescue.filesystems.exfat import used_map
 from rescue.system.run import run
 from rescue.units import KIB, MIB
 from tests.engine.filesystems.oracle import Case, Tree, checker, fill, prove, thin_out
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 
@@ -74,7 +74,7 @@ def _read_back(path: Path) -> Tree:
     """Names and content: exFAT has no links and no attributes, and exfat-fuse fails when asked for the latter."""
     with _mounted(path, "ro") as folder:
         files = sorted(p for p in folder.rglob("*") if p.is_file())
-        return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+        return {str(p.relative_to(folder)): digest(p) for p in files}
 
 
 def _case(name: str, *options: str, size: int = 128 * MIB) -> Case:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import re
@@ -12,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from rescue.filesystems.xfs import used_map
 from rescue.system.loop import loop_device
@@ -104,7 +104,7 @@ def _read_by_extents(path: Path) -> Tree:
     tree = {}
     with path.open("rb") as file:
         for (_, name), part in zip(inodes, parts, strict=True):
-            size, digest = int(part.split()[0]), hashlib.sha256()
+            size, digest = int(part.split()[0]), blake3()
             for group, block, count in re.findall(r"\((\d+)/(\d+)\) count (\d+)", part):
                 file.seek((int(group) * group_blocks + int(block)) * block_size)
                 digest.update(file.read(int(count) * block_size))

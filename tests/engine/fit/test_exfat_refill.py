@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from rescue.system.run import run
 from rescue.units import MIB
 from tests.engine.devices.loops import attached
 from tests.engine.filesystems.oracle import fill, sparse_file, thin_out
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 
@@ -47,7 +47,7 @@ def _described(folder: Path) -> dict[str, tuple[int, int, str]]:
     found = {}
     for path in sorted(folder.rglob("*")):
         status = path.stat()
-        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        content = digest(path) if path.is_file() else ""
         found[str(path.relative_to(folder))] = (status.st_mtime_ns, status.st_size if content else 0, content)
     return found
 

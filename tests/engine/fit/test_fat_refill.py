@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import re
@@ -22,6 +21,7 @@ from rescue.model.source import BytesSource, SliceSource
 from rescue.system.blockfile import FileSink, FileSource
 from rescue.system.run import run
 from rescue.units import KIB, MIB
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 
@@ -88,7 +88,7 @@ def _contents(path: Path, folder: Path) -> dict[str, str]:
     folder.mkdir()
     _mtools("mcopy", "-s", "-n", "-m", "::/*", str(folder), image=path)
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {str(file.relative_to(folder)): digest(file) for file in files}
 
 
 def _made_anew(volume: Path, path: Path, size: int, start: int = 0) -> str:
@@ -101,7 +101,7 @@ def _made_anew(volume: Path, path: Path, size: int, start: int = 0) -> str:
 
 @pytest.mark.parametrize("how", ["smallest", "half more", "same"])
 def test_all_is_there_in_another_size(volume: Path, how: str, tmp_path: Path) -> None:
-    before = hashlib.sha256(volume.read_bytes()).hexdigest()
+    before = digest(volume)
     present = volume.stat().st_size
     with FileSource(volume) as source:
         least = smallest(source)
@@ -122,7 +122,7 @@ def test_all_is_there_in_another_size(volume: Path, how: str, tmp_path: Path) ->
         wide = boot[22:24] == bytes(2)
         assert boot[90 if wide else 62 :] == old[90 if wide else 62 :]  # the boot code
         assert boot[3:11] == old[3:11]
-    assert hashlib.sha256(volume.read_bytes()).hexdigest() == before
+    assert digest(volume) == before
 
 
 @pytest.mark.parametrize("sector", [512, 4096])

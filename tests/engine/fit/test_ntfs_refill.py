@@ -20,7 +20,8 @@ from rescue.system.blockfile import FileSource
 from rescue.system.loop import loop_device
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.fit.volumes import Disk, digest, make, opened
+from tests.engine.fit.volumes import Disk, make, opened
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

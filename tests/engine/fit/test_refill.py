@@ -23,7 +23,8 @@ from rescue.units import GIB, MIB
 from tests.engine.devices.loops import attached
 from tests.engine.filesystems.files.content import assert_same, fill_unix
 from tests.engine.filesystems.oracle import describe, fill
-from tests.engine.fit.volumes import START, Disk, digest, make, opened
+from tests.engine.fit.volumes import START, Disk, make, opened
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

@@ -32,8 +32,9 @@ from rescue.system.blockfile import FileSource
 from rescue.system.run import run
 from rescue.units import GIB, KIB, MIB, human_size
 from tests.engine.filesystems.oracle import Tree, describe, fill, thin_out
-from tests.engine.fit.volumes import START, Disk, copy_used, digest, make, opened
+from tests.engine.fit.volumes import START, Disk, copy_used, make, opened
 from tests.engine.images.test_mounting import capture
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,12 +82,6 @@ def opened(path: Path | str, start: int, end: int, driver: str, options: str = "
                 run(["umount", str(folder)])
     finally:
         folder.rmdir()
-
-
-def digest(path: Path) -> str:
-    """Of all bytes of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def copy_used(source: Source, used: ExtentMap, path: Path, start: int, size: int) -> None:

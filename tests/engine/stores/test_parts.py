@@ -18,9 +18,10 @@ from rescue.services.library import list_images
 from rescue.stores.folder import FolderStore
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.cli.command import Rescue, content, digest
+from tests.engine.cli.command import Rescue, content
 from tests.engine.cli.conftest import DISK_SIZE, dest, disk, image, rescue
 from tests.engine.devices.loops import attached, mounted, sparse
+from tests.hashes import digest
 
 __all__ = ["dest", "disk", "image", "rescue"]  # fixtures of the tests of the command line
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from rescue.model.source import BytesSource
 from rescue.system.run import run
 from rescue.units import MIB
 from tests.engine.volumes.stacks import noise, tree
+from tests.hashes import digest
 from tests.unit.volumes.bitlk_made import AREA, HEADER, Made, bitlocked, decrypted
 
 PASSWORD = "correct horse 8"
@@ -73,5 +73,5 @@ def require_content(volume: Path, expected: BitLocked, folder: Path) -> None:
     clear.write_bytes(decrypted(data, expected.areas, expected.header, expected.made))
     run(["ntfsfix", "-n", str(clear)])
     with mounted_ntfs(clear, folder / f"{volume.name}.point", "ro") as point:
-        found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in point.glob("file-*")}
+        found = {path.name: digest(path) for path in point.glob("file-*")}
     assert found == expected.hashes

@@ -6,7 +6,6 @@ cryptsetup (``reencrypt --encrypt``).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from rescue.system.run import run
 from rescue.units import MIB
 from tests.engine.devices.loops import attached, sparse
+from tests.hashes import digest, digest_of
 
 PASSPHRASE = b"correct horse"
 MARK = b"a sentence that nobody may find in a stored image"  # in files of every file system
@@ -157,7 +157,7 @@ def tree(folder: Path, seed: int, megabytes: int) -> dict[str, str]:
     for number in range(megabytes):
         data = MARK + draw.randbytes(MIB - len(MARK))
         (folder / f"file-{number}").write_bytes(data)
-        hashes[f"file-{number}"] = hashlib.sha256(data).hexdigest()
+        hashes[f"file-{number}"] = digest_of(data)
     return hashes
 
 
@@ -190,7 +190,7 @@ def require_ext4(file: Path, expected: Ext4, folder: Path) -> None:
     out = folder / f"{file.name}.out"
     out.mkdir()
     run(["debugfs", "-R", f"rdump / {out}", str(file)])
-    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in out.glob("file-*")}
+    found = {path.name: digest(path) for path in out.glob("file-*")}
     assert found == expected.hashes
 
 

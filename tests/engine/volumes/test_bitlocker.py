@@ -10,9 +10,10 @@ import pytest
 
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.volumes.bitlocker import PASSWORD, SIZE, BitLocked, bitlocker, require_content
 from tests.engine.volumes.stacks import MARK, gpt_disk, noise, part_of
+from tests.hashes import digest
 from tests.unit.volumes.bitlk_made import CBC256, RECOVERY, XTS128, Made
 
 pytestmark = pytest.mark.engine

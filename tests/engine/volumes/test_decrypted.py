@@ -11,9 +11,10 @@ import pytest
 
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.devices.loops import sparse
 from tests.engine.volumes.stacks import PASSPHRASE, decrypted, encrypted, ext4, gpt_disk, group, noise, part_of
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

@@ -14,7 +14,7 @@ import pytest
 from rescue.system.loop import loop_device
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.devices.loops import mounted, sparse
 from tests.engine.fit.stubborn import stubborn_tools
 from tests.engine.volumes.stacks import (
@@ -32,6 +32,7 @@ from tests.engine.volumes.stacks import (
     require_ext4,
     tree,
 )
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 

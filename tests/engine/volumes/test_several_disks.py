@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -16,9 +15,10 @@ from rescue.filesystems.btrfs_devices import used_maps
 from rescue.system.blockfile import FileSource
 from rescue.system.run import run
 from rescue.units import KIB, MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.devices.loops import attached
 from tests.engine.volumes.stacks import Ext4, ext4, gpt_disk, group, noise, part_of, require_ext4, tree
+from tests.hashes import digest, digest_of
 from tests.unit.volumes.recorded import BLOCK, record, unpacked
 
 pytestmark = pytest.mark.engine
@@ -155,7 +155,7 @@ def ext4_of_small_files(folder: Path, size: int) -> Ext4:
     for number in range(8):
         data = random.Random(number).randbytes(9000)
         (folder / "small" / f"file-{number}").write_bytes(data)
-        hashes[f"file-{number}"] = hashlib.sha256(data).hexdigest()
+        hashes[f"file-{number}"] = digest_of(data)
     file = noise(folder / "small.ext4", size)
     run(["mkfs.ext4", "-q", "-F", "-b", "1024", "-O", "^has_journal", "-E", "nodiscard", "-d", str(folder / "small"), str(file)])
     return Ext4(file, hashes)
@@ -203,7 +203,7 @@ def _require_btrfs(files: Sequence[Path], hashes: dict[str, str], folder: Path) 
         run(["btrfs", "device", "scan", "--forget"], ok=(0, 1))
         run(["btrfs", "check", "--force", "--readonly", nodes[0]], timeout=300)
         with _mounted(nodes, folder / "restored", "ro") as point:
-            found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in point.glob("file-*")}
+            found = {path.name: digest(path) for path in point.glob("file-*")}
     assert found == hashes
 
 

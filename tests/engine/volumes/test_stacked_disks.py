@@ -9,7 +9,7 @@ import pytest
 
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.devices.loops import sparse
 from tests.engine.volumes.stacks import (
     MARK,
@@ -25,6 +25,7 @@ from tests.engine.volumes.stacks import (
     part_of,
     require_ext4,
 )
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 
