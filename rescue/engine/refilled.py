@@ -25,12 +25,12 @@ _FIXED: Final = 64 * MIB
 
 @contextmanager
 def refilled(
-    volume: Source, identity: Identity, new_size: int, *, folder: Path = MEMORY, check: Check = nothing
+    volume: Source, identity: Identity, new_size: int, *, sector_size: int = 0, folder: Path = MEMORY, check: Check = nothing
 ) -> Iterator[Shrunk]:
     """``volume`` made anew with ``new_size`` bytes (a multiple of 512), as long as the context lasts. It is only read.
 
-    It takes as much of ``folder`` as its files have bytes. Raises RefusedError when there is no room for that, and as
-    :func:`~rescue.engine.refill.refill`. Needs root.
+    It takes as much of ``folder`` as its files have bytes. ``sector_size`` as in :func:`~rescue.engine.refill.refill`. Raises
+    RefusedError when there is no room for that, and what that raises. Needs root.
     """
     total = used_map(volume, identity, path="", offset=0).extents.total
     if identity.type == "xfs":
@@ -40,7 +40,10 @@ def refilled(
     try:
         os.ftruncate(file, new_size)
         path = f"/proc/{os.getpid()}/fd/{file}"
-        said = refill(SourceBlocks(volume), 0, volume.size, identity, path, 0, new_size, folder=folder, check=check)
+        said = refill(
+            SourceBlocks(volume), 0, volume.size, identity, path, 0, new_size,
+            sector_size=sector_size, folder=folder, check=check,
+        )  # fmt: skip
         with FileSource(path) as source:
             smaller = SliceSource(source, 0, new_size)
             used = used_map(smaller, identity, path=path, offset=0)

@@ -19,6 +19,7 @@ from rescue.engine.new_ids import set_uuid
 from rescue.engine.overlay import MEMORY, SourceBlocks
 from rescue.engine.references import follow
 from rescue.engine.refill import anew_instead, refill
+from rescue.engine.refilled import refilled
 from rescue.engine.resizing import require_sound
 from rescue.engine.sectors import set_ntfs_sectors
 from rescue.engine.shrink import NotSmallerError, shrunk
@@ -106,7 +107,7 @@ class Fitting:
         Raises before anything is written what :func:`shrunk` raises; then as Transfer.copy.
         """
         step = self._step
-        anew = [volume for volume in step.volumes if volume.how == "refill"]
+        anew = [volume for volume in step.volumes if volume.how == "refill" and not self._looks_whole_early(volume)]
         parts = []
         for volume in (volume for volume in step.volumes if volume not in anew):
             part = self._part(volume, token, reporter)
@@ -136,12 +137,14 @@ class Fitting:
         title, rotational = step.image or step.source.title, not step.image and step.source.rotational
         return Transfer(step.target, parts, self._late(), step.layout, title=title, rotational=rotational)
 
+    def _looks_whole_early(self, volume: FittedVolume) -> bool:
+        """Whether it would pass for whole from its first byte on, when programs made it anew on the target."""
+        return not volume.target_partition and volume.filesystem not in ("vfat", "exfat")  # ours end with their beginnings
+
     def _beginning_of(self, parts: Sequence[Part]) -> list[tuple[int, bytes]]:
-        """On a disk without a table the beginning of what gets another size is what makes it look whole: it comes last."""
-        changed = [v for v in self._step.volumes if v.target_end - v.target_start != v.end - v.start]
-        if self._step.layout.label != "none" or not changed:
+        """On a disk without a table the beginning of what is on it is what makes it look whole: it comes last."""
+        if self._step.layout.label != "none":
             return []
-        # None of them when it is made anew there, for sectors of another size.
         return [(part.target_start, part.source.pread(min(MIB, part.end - part.start), part.start)) for part in parts]
 
     def _refill(self, volume: FittedVolume, token: CancelToken, reporter: Reporter) -> None:
@@ -183,19 +186,34 @@ class Fitting:
         size = volume.target_end - volume.target_start
         if volume.how == "rebuild":
             return self._rebuilt(volume, name, size, token, reporter)
+        if volume.how == "refill":
+            return self._refilled(volume, found, name, token, reporter)
         reporter.message(Message("info", f"Making {name} smaller, over a throw-away overlay: {human_size(size)}."))
         try:
             smaller = self._stack.enter_context(
                 shrunk(self._blocks, found.start, found.end, found.identity, size, folder=self._folder, check=token.check)
             )
         except NotSmallerError as error:
-            if not volume.target_partition:
-                raise  # it would look whole from its first byte on
             said = anew_instead(SliceSource(self._source, found.start, found.end), found.identity, size, error)
             reporter.message(Message("warning", f"{name}: {said}"))
-            return None
+            return self._refilled(volume, found, name, token, reporter) if self._looks_whole_early(volume) else None
         reporter.message(Message("info", smaller.said))
         return Part(name, smaller.source, smaller.used, 0, size, *place, origin=found.start)
+
+    def _refilled(self, volume: FittedVolume, found: Volume, name: str, token: CancelToken, reporter: Reporter) -> Part:
+        """What is made anew beside the target, and copied."""
+        size = volume.target_end - volume.target_start
+        reporter.message(
+            Message("info", f"Making {name} anew in {self._step.folder or 'memory'}: {human_size(size)}, filled by its files.")
+        )
+        made = self._stack.enter_context(
+            refilled(
+                SliceSource(self._source, found.start, found.end), found.identity, size,
+                sector_size=volume.sector_size, folder=self._folder, check=token.check,
+            )
+        )  # fmt: skip
+        reporter.message(Message("info", made.said))
+        return Part(name, made.source, made.used, 0, size, volume.target_start, volume.target_end, origin=found.start)
 
     def _rebuilt(self, volume: FittedVolume, name: str, size: int, token: CancelToken, reporter: Reporter) -> Part:
         """A container as it is to be on the target."""

@@ -256,11 +256,10 @@ def fit_source(source: FitSource, size: int, choice: FitChoice, sector_size: int
 def _bare(layout: Layout, volumes: Mapping[int, Volume], choice: FitChoice) -> tuple[Partition, ...]:
     """What fills a disk without a table, as if it were a partition, when it can have another size.
 
-    Its beginning is written last, so that what is half there looks like nothing. So it is not when it is made anew in place, or
-    gets a UUID of its own before that.
+    Its beginning is written last, so that what is half there looks like nothing. So it is not when it gets a UUID of its own
+    before that.
     """
-    whole = volumes.get(0)
-    if layout.label != "none" or whole is None or whole.identity.type in REFILLED or choice.wishes.new_ids:
+    if layout.label != "none" or 0 not in volumes or choice.wishes.new_ids:
         return ()
     return (Partition(0, 0, layout.size, ""),)
 

@@ -11,23 +11,32 @@ import pytest
 from rescue.system.loop import loop_device
 from rescue.system.run import run
 from rescue.units import MIB
-from tests.engine.cli.command import Rescue, digest
+from tests.engine.cli.command import Rescue
 from tests.engine.devices.loops import mounted, sparse
 from tests.engine.volumes.stacks import ext4, group
+from tests.hashes import digest
 
 pytestmark = pytest.mark.engine
 
-_MKFS = {"ext4": ("mkfs.ext4", "-q", "-F"), "btrfs": ("mkfs.btrfs", "-q", "-f"), "ntfs": ("mkfs.ntfs", "-q", "-F", "-f")}
+_MKFS = {
+    "ext4": ("mkfs.ext4", "-q", "-F"),
+    "btrfs": ("mkfs.btrfs", "-q", "-f"),
+    "ntfs": ("mkfs.ntfs", "-q", "-F", "-f"),
+    "xfs": ("mkfs.xfs", "-q", "-f"),
+    "vfat": ("mkfs.fat", "-F", "32"),
+}
+_SOUND = {"ext4": ("e2fsck", "-f", "-n"), "btrfs": ("btrfs", "check", "--readonly"), "xfs": ("xfs_repair", "-n")}
 
 
 def _filled(path: Path, kind: str, size: int, megabytes: int) -> dict[str, bytes]:
     files = {f"file-{number}": os.urandom(4 * MIB) for number in range(megabytes // 4)}
     sparse(path, size)
     run([*_MKFS[kind], str(path)])
-    if kind == "ntfs":
+    if kind in ("ntfs", "vfat"):
         for name, content in files.items():
             (path.parent / name).write_bytes(content)
-            run(["ntfscp", "-q", str(path), str(path.parent / name), name])
+            copy = ["ntfscp", "-q", str(path)] if kind == "ntfs" else ["mcopy", "-i", str(path)]
+            run([*copy, str(path.parent / name), name if kind == "ntfs" else f"::{name}"])
         return files
     with loop_device(str(path), offset=0, size=size, writable=True) as node, mounted(node, path.parent / "old") as point:
         for name, content in files.items():
@@ -37,12 +46,16 @@ def _filled(path: Path, kind: str, size: int, megabytes: int) -> dict[str, bytes
 
 def _read(path: Path, kind: str, names: dict[str, bytes]) -> tuple[dict[str, bytes], int]:
     """The files, and how large the file system is."""
+    if kind == "vfat":
+        run(["fsck.fat", "-n", str(path)])
+        sectors = int.from_bytes(path.open("rb").read(36)[32:], "little")
+        return {name: run(["mtype", "-i", str(path), f"::{name}"]).stdout for name in names}, sectors * 512
     with loop_device(str(path), offset=0, size=path.stat().st_size) as node:
         if kind == "ntfs":
             run(["ntfsfix", "-n", node])
             sectors = int.from_bytes(Path(node).read_bytes()[40:48], "little")
             return {name: run(["ntfscat", node, name]).stdout for name in names}, sectors * 512
-        run(["e2fsck", "-f", "-n", node] if kind == "ext4" else ["btrfs", "check", "--readonly", node])
+        run([*_SOUND[kind], node])
         with mounted(node, path.parent / "new", "-o", "ro") as point:
             found = os.statvfs(point)
             return {name: (point / name).read_bytes() for name in names}, found.f_blocks * found.f_frsize
@@ -69,9 +82,10 @@ def test_a_file_system_on_the_whole_disk(kind: str, how: str, tmp_path: Path) ->
     assert digest(disk) == before
 
 
-def test_what_is_cut_off_does_not_look_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_what_is_cut_off_does_not_look_whole(kind: str, tmp_path: Path) -> None:
     disk, target = tmp_path / "disk.raw", tmp_path / "target.raw"
-    files = _filled(disk, "ext4", 1500 * MIB, 400)
+    files = _filled(disk, kind, 1500 * MIB, 400)
     _filled(target, "ext4", 900 * MIB, 4)
     rescue = Rescue(tmp_path / "jobs")
     command = rescue.start("clone", disk, target, "--fit", "auto", "--yes")
@@ -81,7 +95,7 @@ def test_what_is_cut_off_does_not_look_whole(tmp_path: Path) -> None:
     assert not run(["blkid", "-p", str(target)], ok=(0, 2)).stdout
     rescue.forget()
     rescue.ok("clone", disk, target, "--fit", "auto", "--yes")
-    assert _read(target, "ext4", files)[0] == files
+    assert _read(target, kind, files)[0] == files
 
 
 def test_lvm_on_the_whole_disk(tmp_path: Path) -> None:
