@@ -146,9 +146,9 @@ def test_a_larger_disk_with_other_sectors_is_not_filled_unasked() -> None:
 
 
 def test_a_disk_without_a_table_is_fitted_like_a_partition() -> None:
-    """But for what is made anew on the target, which would look whole from its first byte on, and with identifiers of its own."""
+    """Also what is made anew for that; but not with identifiers of its own."""
     layout = Layout(100 * GIB, 512, "none", usable_end=100 * GIB)
-    for kind, own_ids, fits in (("ext4", False, True), ("xfs", False, False), ("ext4", True, False)):
+    for kind, own_ids, fits in (("ext4", False, True), ("xfs", False, True), ("ext4", True, False)):
         volumes = (Volume(0, 0, 100 * GIB, Identity(kind), 10 * GIB),)
         source = replace(_SOURCE, layout=layout, volumes=volumes)
         choice = FitChoice("clone", "auto", {0: 20 * GIB}, wishes=FitWishes(new_ids=own_ids))
