@@ -217,12 +217,12 @@ class Capture:
         known = self._known
         manifest = Manifest(
             format=1, tool=f"rescue {__version__}", uuid=start.header.uuid_text, kind=self._making.kind.word,
-            created=made.strftime("%Y-%m-%dT%H:%M:%SZ"), comment=self._making.comment, host=self._making.host,
+            created=_time(made), comment=self._making.comment, host=self._making.host,
             disk=self._disk, layout=self._layout, volumes=tuple(volume for volume, _ in self._volumes),
             tables=tuple(RawTable(e.start, self._table(e)) for e in self._layout.table),
             segments=(), statistics=Statistics(used_bytes=used),
             chain=known.members if known else (), parent=known.members[0].uuid if known else "",
-            clear=self._clear,
+            clear=self._clear, as_of=_time(created) if begun else "",
         )  # fmt: skip
         fingerprint = writer.finish(manifest)
         return CaptureResult(start.header.uuid_text, used, writer.stored_size, fingerprint, manifest.volumes, writer.bad_bytes)
@@ -356,6 +356,10 @@ def gather_new(chunks: list[Chunk], buffer: memoryview) -> int:
             gathered += chunk.length
         position += chunk.length
     return gathered
+
+
+def _time(moment: datetime.datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _named(error: SourceReadError, disk: Disk, region: Region) -> SourceReadError:

@@ -38,7 +38,7 @@ class Lineages:
         """The images that are there now, sorted by name; other files are left out. Raises RescueError."""
         incomplete = [name for name in self._store.incomplete() if name.lower().endswith(_IMAGE_NAMES)]
         names = [*self._store.names(), *incomplete]
-        headers = {name: _header(self._store.path(name)) for name in names}
+        headers = {name: header_of(self._store.path(name)) for name in names}
         found: dict[str, _Seen] = {}
         # The newest first: they hold the keys of those before them.
         for name in sorted(names, key=lambda name: _created(headers[name]), reverse=True):
@@ -90,8 +90,8 @@ def _created(header: Header | None) -> int:
     return header.created if header else 0
 
 
-def _header(path: Path) -> Header | None:
-    """Of an image that lacks other parts, too."""
+def header_of(path: Path) -> Header | None:
+    """The header of an image, also of one that lacks other parts; None when it cannot be read."""
     try:
         files = files_of(path)
         if not files:

@@ -36,6 +36,7 @@ from rescue.units import MIB, human_size
 CHECK_SECONDS: Final = 90.0
 SAMPLE: Final = Limits(seconds=12.0, bytes=256 * MIB)
 _MAP_SECONDS: Final = 20.0
+_CHAIN_HINT: Final = "An image that it needs may be damaged: rescue verify finds out. "
 _MEDIUM: Final = "Check the disk that holds the image, its cable, and the network."
 _NO_KEYS: Final[Mapping[str, bytes]] = {}
 
@@ -145,7 +146,8 @@ def prove_mounts(
     if proof.problems:
         raise DamagedError(
             f"{chain.path} is not a good image: {' '.join(proof.problems)}",
-            "Make a new backup. If that fails in the same way, keep this message and report it.",
+            (_CHAIN_HINT if chain.manifest.chain else "")
+            + "Make a full backup (--kind full). If that fails in the same way, keep this message and report it.",
         )
     return proof
 

@@ -71,6 +71,7 @@ class Manifest(msgspec.Struct, frozen=True):
     statistics: Statistics
     chain: tuple[ChainMember, ...] = ()
     parent: str = ""  # UUID of the image that this one was made upon
+    as_of: str = ""  # when the disk was read of which this is, where that was later than ``created``: it was gone on with
     made_from: str = ""  # UUID of the image that this full one was put together from, with its chain
     clear: tuple[ClearContent, ...] = ()  # what is encrypted on the disk and not in here; in encrypted images only
 

@@ -10,6 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from rescue.errors import RescueError
+from rescue.model.survey import FAILED
 from rescue.system.joined import part_name
 from rescue.units import KIB
 
@@ -42,7 +43,7 @@ class Proof(msgspec.Struct, frozen=True):
     def words(self) -> str:
         """For people: ``proved 2026-11-22`` (its file systems were opened), ``verified 2026-11-22`` (its hashes), ``FAILED``."""
         if self.failed:
-            return "FAILED"
+            return FAILED
         if self.mounts:
             return f"proved {self.mounts[:10]}"
         return f"verified {self.hashes[:10]}" if self.hashes else NEVER

@@ -183,13 +183,13 @@ class ImageReader(ImageFile):
         manifest = self.manifest
         return ImageSummary(
             path=self.path, name=self.name, stored_size=self.source.size, uuid=manifest.uuid, kind=manifest.kind,
-            created=manifest.created, comment=manifest.comment, host=manifest.host, disk=manifest.disk, layout=manifest.layout,
-            volumes=manifest.volumes, used_bytes=manifest.statistics.used_bytes, fingerprint=self.fingerprint,
-            health=read_proof(self.path, self.fingerprint).words,
+            created=manifest.as_of or manifest.created, comment=manifest.comment, host=manifest.host, disk=manifest.disk,
+            layout=manifest.layout, volumes=manifest.volumes, used_bytes=manifest.statistics.used_bytes,
+            fingerprint=self.fingerprint, health=read_proof(self.path, self.fingerprint).words,
             encrypted=bool(self.header.encryption), clear=tuple(content.partition for content in manifest.clear),
             bad_bytes=manifest.statistics.bad_bytes,
             damage=read_damage(self.path, self.fingerprint) if manifest.statistics.bad_bytes else (),
-            own_bytes=manifest.statistics.own_bytes, parent=manifest.parent,
+            own_bytes=manifest.statistics.own_bytes, parent=manifest.parent, made_from=manifest.made_from,
             chain=tuple(ChainLink(m.uuid, m.fingerprint, m.name, m.data_bytes) for m in manifest.chain if m.data_bytes),
         )  # fmt: skip
 

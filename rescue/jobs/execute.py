@@ -175,6 +175,8 @@ def _done(plan: Plan, facts: Facts) -> str:
                 said.append(f"{step.source.path} is backed up as {step.store}/{step.name}{sizes}.")
             case MendImage():
                 said.append(mended_words(step, facts))
+            case VerifyImage(own_only=True) if plan.kind == "backup":
+                said.append("What was written was read again: every hash in it is right. What it needs of older images was not.")
             case VerifyImage() if plan.kind in ("backup", "consolidate"):
                 said.append("The image was read again and every hash in it is right.")
             case VerifyImage():

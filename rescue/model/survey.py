@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from rescue.model.damage import VolumeDamage
 from rescue.model.disk import Disk, Fingerprint, Protection
 from rescue.model.layout import Layout
 from rescue.model.volume import Volume
+
+FAILED: Final = "FAILED"
+_PUT_TOGETHER: Final = 1 << 16  # no chain is as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ class ImageSummary:
     stored_size: int
     uuid: str = ""
     kind: str = "full"
-    created: str = ""  # ISO 8601, UTC
+    created: str = ""  # ISO 8601, UTC; of one that was gone on with: when that was
     comment: str = ""
     host: str = ""
     disk: Disk | None = None
@@ -113,10 +118,30 @@ class ImageSummary:
     own_bytes: int = 0  # of the disk's data, those in this file
     chain: tuple[ChainLink, ...] = ()  # the other images that it needs
     parent: str = ""  # UUID of the image that it was made upon
+    made_from: str = ""  # UUID of the image that it was put together from, with the chain of that
     problem: str = ""
     problem_exit_code: int = 0
 
     @property
+    def has_failed(self) -> bool:
+        """Whether its last check found it bad."""
+        return self.health == FAILED
+
+    @property
+    def rank(self) -> int:
+        """Of images of one date the newer has more: it needs the other, or was put together from it."""
+        return _PUT_TOGETHER if self.made_from else len(self.chain)
+
+    @property
     def order(self) -> tuple[str, int, str]:
-        """Older ones first. Of two that were made in the same second, the one that needs the other is the newer."""
-        return self.created, len(self.chain), self.name
+        """Older ones first."""
+        return self.created, self.rank, self.name
+
+
+def dates(images: Iterable[ImageSummary]) -> Mapping[str, str]:
+    """When images were made, by UUID (ISO 8601, UTC): none is older than what it is made of, whatever the clock was then."""
+    found = {image.uuid: image for image in images}
+    return {
+        uuid: max([image.created, *(found[link.uuid].created for link in image.chain if link.uuid in found)])
+        for uuid, image in found.items()
+    }

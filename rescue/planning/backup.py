@@ -12,7 +12,7 @@ from rescue.model.plan import CaptureDisk, MountImage, Plan, Step, VerifyImage
 from rescue.model.survey import BegunImage, DiskSurvey, ImageSummary
 from rescue.planning.beside import beside_sentences, with_words
 from rescue.planning.names import OTHER_SUFFIX, SUFFIX, default_name, with_suffix
-from rescue.planning.parent import choose_parent
+from rescue.planning.parent import choose_parent, failed_of, is_same_disk
 from rescue.planning.request import BackupRequest
 from rescue.planning.salvage import mending, name_of_more, plan_mending, salvage_folder
 from rescue.planning.verify import OPEN, OPENING, when
@@ -141,7 +141,11 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         kind="backup",
         steps=tuple(steps),
         sentences=tuple(sentences),
-        warnings=(*_warnings(survey, store, used, split, request.verify), *_lock_warnings(store, kind, request)),
+        warnings=(
+            *_warnings(survey, store, used, split, request.verify),
+            *_lock_warnings(store, kind, request),
+            *_damage_warnings(survey, store, parent),
+        ),
         command=(*_command(disk.path, store.folder, request), *with_words(disk)),
         source=disk,
         estimated_bytes=used * (2 if request.verify else 1),
@@ -230,6 +234,13 @@ def _lock_warnings(store: StoreFacts, kind: str, request: BackupRequest) -> list
         return []
     one = "An encrypted image" if locked == 1 else f"{locked} encrypted images"
     return [f"{one} in {store.folder} cannot be opened with this passphrase or key, so nothing is built upon it."]
+
+
+def _damage_warnings(survey: DiskSurvey, store: StoreFacts, parent: ImageSummary | None) -> list[str]:
+    """What would have been built upon, and is not."""
+    newer = [image for image in store.images if is_same_disk(image, survey) and (not parent or image.order > parent.order)]
+    found = dict.fromkeys(failed for image in newer if (failed := failed_of(image, store.images)))
+    return [f"{plain(name)} failed its last check: nothing is made upon it, nor upon what needs it." for name in found]
 
 
 def _command(source: str, folder: str, request: BackupRequest) -> tuple[str, ...]:

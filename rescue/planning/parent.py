@@ -9,7 +9,7 @@ from rescue.errors import RefusedError
 from rescue.model.disk import Disk
 from rescue.model.layout import Layout
 from rescue.model.plan import ImageKind
-from rescue.model.survey import DiskSurvey, ImageSummary
+from rescue.model.survey import DiskSurvey, ImageSummary, dates
 from rescue.planning.request import BackupRequest
 from rescue.planning.words import plain
 
@@ -41,19 +41,26 @@ def choose_parent(
 ) -> tuple[ImageKind, ImageSummary | None]:
     """The kind of the new image, and what it is made upon (None for a full one). Raises RefusedError.
 
-    Unless asked otherwise: incremental upon the newest whole image of this disk in the store; full when there is none.
+    Unless asked otherwise: incremental upon the newest whole image of this disk in the store; full when there is none. Nothing
+    is made upon what was found damaged.
     """
     if request.kind == "full":
         return "full", None
     if request.parent not in ("", "auto"):
         return request.kind or "incremental", _named(survey, images, request, folder)
     whole = [
-        image for image in images if not image.problem and image.encrypted == request.encrypt and is_same_disk(image, survey)
+        image
+        for image in images
+        if not image.problem
+        and not failed_of(image, images)
+        and image.encrypted == request.encrypt
+        and is_same_disk(image, survey)
     ]
     if request.kind == "differential":
         # Upon the newest full image; what a differential points into is that alone.
         whole = [image for image in whole if image.kind == "full"]
-    newest = max(whole, key=lambda image: image.order, default=None)
+    made = dates(images)
+    newest = max(whole, key=lambda image: (made[image.uuid], image.rank, image.name), default=None)
     if newest is not None:
         return request.kind or "incremental", newest
     if request.kind or request.parent:
@@ -62,6 +69,15 @@ def choose_parent(
             "Make a full backup first.",
         )
     return "full", None
+
+
+def failed_of(image: ImageSummary, images: Sequence[ImageSummary]) -> str:
+    """The name of an image whose last check failed: of it and of those that it needs; "" when none did.
+
+    One that lacks something of its disk is not damaged for that: its check finds what it lacks.
+    """
+    needed = {image.uuid, *(link.uuid for link in image.chain)}
+    return next((one.name for one in images if one.uuid in needed and one.has_failed and not one.bad_bytes), "")
 
 
 def _named(survey: DiskSurvey, images: Sequence[ImageSummary], request: BackupRequest, folder: str) -> ImageSummary:
@@ -73,6 +89,11 @@ def _named(survey: DiskSurvey, images: Sequence[ImageSummary], request: BackupRe
         )
     if found.problem:
         raise RefusedError(f"{plain(found.name)} cannot be made the base of an image. {found.problem}")
+    if failed := failed_of(found, images):
+        raise RefusedError(
+            f"{plain(failed)} failed its last check: no image that needs it could be restored.",
+            "Make a full backup (--kind full).",
+        )
     if found.encrypted != request.encrypt:
         raise RefusedError(
             f"{plain(found.name)} is {'' if found.encrypted else 'not '}encrypted: what is made upon it has to be the same.",

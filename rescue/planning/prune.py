@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from rescue.errors import UsageError
 from rescue.model.lineage import Lineage, dependents_first, needed_by, with_needed
 from rescue.model.plan import DoomedImage, Plan, RemoveImages
-from rescue.model.survey import ImageSummary
+from rescue.model.survey import ImageSummary, dates
 from rescue.planning.parent import disk_key
 from rescue.planning.retention import Dated, PruneRequest, Rules, in_future, kept_by, made_at
 from rescue.planning.verify import when
 from rescue.planning.words import disk_words, plain
 from rescue.units import human_size
 
-_FAILED = "FAILED"
 _NAMED = 3  # of the images that need one
 
 
@@ -43,11 +42,12 @@ def plan_prune(state: StoreState, request: PruneRequest, *, now: datetime.dateti
     aside = {name: why for name in ours if (why := _aside(ours[name], images.get(name), now, zone))}
     _needing_such(aside, state.lineages)
     series = _series([images[name] for name in ours if name not in aside and name in images])
+    created = dates(images.values())
     chosen = _chosen(series, request.disks)
     kept: dict[str, tuple[str, ...]] = {}
     for key, members in series.items():
         if key in chosen:
-            dated = [Dated(image, made) for image in members if (made := made_at(image, zone)) is not None]
+            dated = [Dated(image, made) for image in members if (made := made_at(created[image.uuid], zone)) is not None]
             kept |= kept_by(request.rules, dated)
         else:
             kept |= {image.name: ("",) for image in members}  # of a disk that was not asked for
@@ -88,11 +88,11 @@ def _aside(lineage: Lineage, image: ImageSummary | None, now: datetime.datetime,
         return "it has only just appeared"
     if image.problem:
         return f"it cannot be used ({plain(image.problem)})"
-    if image.health == _FAILED:
+    if image.has_failed:
         return "its last check failed"
     if image.disk is None or image.layout is None or disk_key(image.disk, image.layout) is None:
         return "nothing tells which disk it is of"
-    made = made_at(image, zone)
+    made = made_at(image.created, zone)
     if made is None:
         return "it does not say when it was made"
     if in_future(made, now):
@@ -111,13 +111,17 @@ def _needing_such(aside: dict[str, str], lineages: Sequence[Lineage]) -> None:
 
 
 def _series(images: Sequence[ImageSummary]) -> dict[tuple[object, ...], list[ImageSummary]]:
-    """The images by the disk that they are of, newest first. Disks with copied identifiers are told apart by their serials."""
+    """The images by the disk that they are of, newest first.
+
+    Disks with copied identifiers are told apart by their serials; those without one, as virtual machines have them, by where
+    they were: too many series keep too much, and one too few would remove the images of another disk.
+    """
     found: dict[tuple[object, ...], list[ImageSummary]] = {}
     for image in sorted(images, key=lambda image: image.order, reverse=True):
         disk, layout = image.disk, image.layout
         assert disk is not None
         assert layout is not None
-        key = (*(disk_key(disk, layout) or ()), disk.serial.strip() or image.host)
+        key = (*(disk_key(disk, layout) or ()), disk.serial.strip() or (image.host, disk.path))
         found.setdefault(key, []).append(image)
     return found
 
@@ -185,9 +189,7 @@ def _warnings(
         hint = " Give the passphrase or key of the locked ones to know." if locked else ""
         names = ", ".join(plain(name) for name in because)
         said.append(f"Kept because images whose needs are not known could need them: {names}.{hint}")
-    said += [
-        f"{plain(name)}.partial is an unfinished image. It stays: the same backup goes on with it." for name in state.partials
-    ]
+    said += [f"{plain(name)}.partial is an unfinished image. It stays: what began it goes on with it." for name in state.partials]
     return said
 
 

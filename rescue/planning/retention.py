@@ -52,10 +52,10 @@ class Dated(NamedTuple):
     made: datetime.datetime
 
 
-def made_at(image: ImageSummary, zone: datetime.tzinfo | None) -> datetime.datetime | None:
+def made_at(created: str, zone: datetime.tzinfo | None) -> datetime.datetime | None:
     """When an image was made, in ``zone`` (None: that of this computer); None when it does not say so."""
     try:
-        made = datetime.datetime.strptime(image.created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.UTC)
+        made = datetime.datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.UTC)
         return made.astimezone(zone)
     except (ValueError, OverflowError, OSError):
         return None
@@ -78,17 +78,24 @@ _PERIODS: Final[tuple[tuple[str, str, _Bucket, str], ...]] = (
 def kept_by(rules: Rules, images: Iterable[Dated]) -> dict[str, tuple[str, ...]]:
     """The names of the images of one disk that the rules keep, newest first, each with the reasons: ``last of 2026-11-22``.
 
-    Each rule looks at all images, and goes from the newest back. Of several made at the same moment a full one counts as the
-    newest. Removing what is not kept does not change what is kept.
+    Each rule looks at all images, and goes from the newest back; and once more at those that lack nothing of their disk, so
+    that none of these makes room for one that does. Removing what is not kept does not change what is kept.
     """
-    newest = sorted(images, key=lambda dated: (dated.made, dated.image.kind == "full", dated.image.name), reverse=True)
+    newest = sorted(images, key=lambda dated: (dated.made, dated.image.rank, dated.image.name), reverse=True)
+    reasons = _reasons(rules, newest, "the newest")
+    for name, why in _reasons(rules, [dated for dated in newest if not dated.image.bad_bytes], "the newest whole one").items():
+        reasons.setdefault(name, why)
+    return {dated.image.name: tuple(reasons[dated.image.name]) for dated in newest if dated.image.name in reasons}
+
+
+def _reasons(rules: Rules, newest: Sequence[Dated], words: str) -> dict[str, list[str]]:
     reasons: dict[str, list[str]] = {}
     for number, dated in enumerate(newest[: rules.last], 1):
-        reasons[dated.image.name] = ["the newest" if number == 1 else f"the newest but {number - 1}"]
+        reasons[dated.image.name] = [words if number == 1 else f"{words} but {number - 1}"]
     for field, word, bucket, form in _PERIODS:
         for dated in _last_of_each(newest, bucket, getattr(rules, field)):
             reasons.setdefault(dated.image.name, []).append(f"last of the {word} {dated.made.strftime(form)}")
-    return {dated.image.name: tuple(reasons[dated.image.name]) for dated in newest if dated.image.name in reasons}
+    return reasons
 
 
 def _last_of_each(newest: Sequence[Dated], bucket: _Bucket, count: int) -> list[Dated]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from rescue.engine.lineage import header_of
 from rescue.engine.reading import read_extents
 from rescue.engine.survey import map_disk
 from rescue.errors import RescueError
 from rescue.images.begun import Begun, read_begun
 from rescue.images.cipher import digest_of
-from rescue.images.format import RowKind
+from rescue.images.format import Kind, RowKind
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.model.survey import BegunImage, DiskSurvey
 from rescue.stores.folder import FolderStore
@@ -40,6 +41,9 @@ def interrupted(store: FolderStore, survey: DiskSurvey, secrets: Secrets = NO_SE
                     others.add(left.name)
                     continue
                 header = begun.header
+                if header.kind is Kind.FULL and header.created in _dates(store):
+                    others.add(left.name)  # a consolidation, which goes on by itself: its date is that of the image it is of
+                    continue
                 found.append(
                     BegunImage(
                         left.name,
@@ -54,6 +58,12 @@ def interrupted(store: FolderStore, survey: DiskSurvey, secrets: Secrets = NO_SE
             # It is being written now, does not open with these secrets, or cannot be read: the new backup has another name.
             others.add(left.name)
     return Interrupted(tuple(found), frozenset(others))
+
+
+def _dates(store: FolderStore) -> frozenset[int]:
+    """When the images of a store were begun, in seconds since 1970."""
+    headers = (header_of(store.path(name)) for name in store.names())
+    return frozenset(header.created for header in headers if header)
 
 
 def _is_of(begun: Begun, survey: DiskSurvey, secrets: Secrets) -> bool:

@@ -115,7 +115,7 @@ def health_of(image: ImageSummary) -> Health:
         return Health("✗", "chain incomplete", plain(image.problem))
     if image.problem:
         return Health("✗", "cannot be used", plain(image.problem))
-    if image.health == "FAILED":
+    if image.has_failed:
         return Health("✗", "FAILED", "its last check found damage. Use another image if you can.")
     if image.bad_bytes:
         words = f"{human_size(image.bad_bytes)} of the disk could not be read when this image was made."

@@ -203,7 +203,7 @@ class ImageScreen(RescueScreen):
         elif image.problem:
             hint = "Choose another image." if self._flow.kind == "restore" else ""
             self.rescue.push_screen(Notice(f"{plain(image.name)} cannot be used", plain(image.problem), hint))
-        elif image.health == "FAILED" and self._flow.kind == "restore":
+        elif image.has_failed and self._flow.kind == "restore":
             self._offer_salvage(image, "This image failed its last check", "Some of what it holds is damaged.")
         elif image.bad_bytes and self._flow.kind == "restore":
             said = f"{human_size(image.bad_bytes)} of the disk could not be read when it was made."

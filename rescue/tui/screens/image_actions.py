@@ -37,7 +37,7 @@ def is_damaged(image: ImageSummary) -> bool:
 
 def is_incomplete(image: ImageSummary) -> bool:
     """Whether it is restored only with gaps: the disk could not be read completely, or a check found damage."""
-    return bool(image.bad_bytes) or image.health == "FAILED"
+    return bool(image.bad_bytes) or image.has_failed
 
 
 def actions(flow: Flow, image: ImageSummary) -> list[tuple[str, str]]:

@@ -74,6 +74,24 @@ def test_three_days(rescue: Rescue, tmp_path: Path) -> None:
     assert all(name in listed for name in given)
 
 
+def test_nothing_is_built_upon_damage(rescue: Rescue, tmp_path: Path) -> None:
+    """A check finds an image damaged: the next backup is a full one, says why, and can be restored."""
+    disk, dest = _disk(tmp_path), tmp_path / "dest"
+    dest.mkdir()
+    rescue.ok("backup", disk, dest, "--name", "one", "--no-verify")
+    with (dest / "one.img.zst").open("r+b") as file:
+        file.seek((dest / "one.img.zst").stat().st_size // 2)
+        file.write(bytes(64))
+    assert rescue("verify", dest).code == 4
+    _a_day_passes(disk, 1)
+    command = ("backup", disk, dest, "--name", "two")
+    assert "one.img.zst failed its last check: nothing is made upon it" in rescue.ok(*command, "--dry-run").out
+    refused = rescue(*command, "--kind", "incremental")
+    assert refused.code == 3
+    rescue.ok(*command)
+    rescue.ok("verify", dest / "two.img.zst", "--against", disk)
+
+
 def test_what_is_missing_is_said_first(rescue: Rescue, tmp_path: Path) -> None:
     disk, dest, target = _disk(tmp_path), tmp_path / "dest", tmp_path / "target"
     dest.mkdir()

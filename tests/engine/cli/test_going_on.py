@@ -119,6 +119,10 @@ def test_a_consolidation_goes_on(rescue: Rescue, wide_disk: Path, wide_image: Pa
     assert "run the same command again to go on with it" in said.err
     rescue.forget()
     kept = (dest / "whole.img.zst.partial").stat().st_ino
+    # It is no backup of this disk that could be gone on with, though it holds the same.
+    planned = rescue.ok("backup", changed, dest, "--kind", "full", "--dry-run").out
+    assert "Go on with it" not in planned
+    assert "whole.img.zst" not in planned
     again = rescue.ok(*command, "--progress", "json")
     assert "Going on at" in again.err
     assert (dest / "whole.img.zst").stat().st_ino == kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import random
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -80,6 +81,7 @@ class Attempt:
     name: str = NAME
     comment: str = ""
     host: str = ""
+    created: datetime.datetime = CREATED
 
     @property
     def partial(self) -> Path:
@@ -117,7 +119,7 @@ class Attempt:
         ):
             capture = Capture(BytesSource(self.disk.content), description, self.disk.layout, self.disk.volumes, making, chain)
             result = capture.run(
-                output, self.secrets, CREATED, CancelToken(), lambda done, total: ended.append((done, total)), notify
+                output, self.secrets, self.created, CancelToken(), lambda done, total: ended.append((done, total)), notify
             )
             output.commit()
         assert all(0 <= done <= total for done, total in ended)
@@ -133,7 +135,7 @@ class Attempt:
         with Chain(self.parent, self.secrets) if self.parent else nullcontext() as chain:
             capture = Capture(BytesSource(self.disk.content), description, self.disk.layout, self.disk.volumes, making, chain)
             with pytest.raises(CutError):
-                capture.run(output, self.secrets, CREATED, CancelToken(), lambda done, total: None, lambda message: None)
+                capture.run(output, self.secrets, self.created, CancelToken(), lambda done, total: None, lambda message: None)
         assert output._writer is not None
         output._writer.abort(keep=True)
 

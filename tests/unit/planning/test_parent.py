@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rescue.errors import RefusedError
-from rescue.model.survey import DiskSurvey, ImageSummary
+from rescue.model.survey import ChainLink, DiskSurvey, ImageSummary
 from rescue.planning.parent import choose_parent, is_same_disk
 from rescue.planning.request import BackupRequest
 from rescue.units import GIB
@@ -75,6 +75,41 @@ def test_a_named_parent_that_cannot_be(named: ImageSummary, words: str) -> None:
         choose_parent(LAPTOP_SURVEY, [named], BackupRequest(parent=f"{FOLDER}/x.rimg"), FOLDER)
     assert caught.value.exit_code == 3
     assert caught.value.hint or named.problem
+
+
+def _link(of: ImageSummary) -> ChainLink:
+    return ChainLink(of.uuid, of.fingerprint, of.name, 1000)
+
+
+def test_nothing_is_made_upon_what_its_last_check_found_damaged() -> None:
+    """Nor upon what needs it: such an image could not be restored."""
+    good, bad, upon = (
+        image(number, kind, False, False, number) for number, kind in enumerate(("full", "full", "incremental"), 1)
+    )
+    bad = replace(bad, health="FAILED")
+    upon = replace(upon, chain=(_link(bad),))
+    for images, chosen in (([good, bad, upon], good), ([bad, upon], None)):
+        assert choose_parent(LAPTOP_SURVEY, images, BackupRequest(), FOLDER)[1] == chosen
+    for named in (bad, upon):
+        with pytest.raises(RefusedError, match=r"2\.rimg failed its last check") as caught:
+            choose_parent(LAPTOP_SURVEY, [good, bad, upon], BackupRequest(parent=named.name), FOLDER)
+        assert "--kind full" in caught.value.hint
+    # What a failing disk did not give is no damage of its image: that is what a salvage goes on with.
+    lacking = replace(bad, bad_bytes=512)
+    assert choose_parent(LAPTOP_SURVEY, [good, lacking], BackupRequest(), FOLDER)[1] == lacking
+
+
+def test_what_was_put_together_is_built_upon_so_that_the_chain_can_go() -> None:
+    full, day = image(1, "full", False, False, 1), image(2, "incremental", False, False, 2)
+    day = replace(day, chain=(_link(full),))
+    whole = replace(image(0, "full", False, False, 2), made_from=day.uuid)
+    assert choose_parent(LAPTOP_SURVEY, [full, day, whole], BackupRequest(), FOLDER)[1] == whole
+
+
+def test_a_clock_that_went_back_does_not_split_the_chain() -> None:
+    full, day = image(1, "full", False, False, 20), image(2, "incremental", False, False, 3)
+    day = replace(day, chain=(_link(full),))
+    assert choose_parent(LAPTOP_SURVEY, [full, day], BackupRequest(), FOLDER)[1] == day
 
 
 def _with(survey: DiskSurvey, label: str, identity: str, serial: str) -> DiskSurvey:

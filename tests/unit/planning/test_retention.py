@@ -65,7 +65,7 @@ rules_ = st.builds(Rules, counts, counts, counts, counts, counts).filter(
 
 def _reference(rules: Rules, dated: list[Dated]) -> set[str]:
     """The same by the book: group, take the newest of each group, take the newest groups."""
-    order = sorted(dated, key=lambda d: (d.made, d.image.kind == "full", d.image.name))
+    order = sorted(dated, key=lambda d: (d.made, d.image.rank, d.image.name))
     kept = {d.image.name for d in order[max(0, len(order) - rules.last) :]} if rules.last else set()
     for count, form in ((rules.daily, "%Y-%m-%d"), (rules.weekly, "%G-%V"), (rules.monthly, "%Y-%m"), (rules.yearly, "%Y")):
         newest_of = {d.made.strftime(form): d.image.name for d in order}  # the last one wins
@@ -222,17 +222,47 @@ def test_disks_are_told_apart_and_can_be_chosen() -> None:
 
 def test_of_one_moment_the_full_image_counts() -> None:
     """So that a chain can go once it was consolidated."""
-    full, one, made = image("full", "2026-11-20T10:00:00Z"), image("one", needs=("full",)), image("a-full")
+    full, one, made = image("full", "2026-11-20T10:00:00Z"), image("one", needs=("full",)), image("a-full", made_from="u-one")
     gone, _ = planned([full, one, made], Rules(last=1))
     assert gone == {"full", "one"}
 
 
+def test_a_clock_that_went_back_makes_no_image_older_than_what_it_needs() -> None:
+    """As a computer without a battery has it: the newest image says that it is of last year."""
+    first, second = image("a"), image("b", "2025-11-22T10:00:00Z", needs=("a",))
+    before = image("0", "2026-11-21T10:00:00Z")
+    gone, _ = planned([before, first, second], Rules(last=1))
+    assert gone == {"0"}
+
+
+def test_disks_without_a_serial_are_told_apart_by_where_they_are() -> None:
+    """Copies of one virtual disk have one GUID."""
+    assert IMAGE.disk is not None
+    one, other = (replace(IMAGE.disk, serial="", path=path) for path in ("/vm/one.img", "/vm/other.img"))
+    gone, _ = planned([image("o", "2026-11-20T10:00:00Z", disk=one), image("p", disk=other)], Rules(last=1))
+    assert gone == set()
+    gone, _ = planned([image("o", "2026-11-20T10:00:00Z", disk=one), image("p", disk=one)], Rules(last=1))
+    assert gone == {"o"}
+
+
+def test_an_image_that_lacks_something_makes_no_room_for_itself() -> None:
+    """The last whole one stays, until there is another one."""
+    old, whole = image("old", "2026-11-20T10:00:00Z"), image("whole", "2026-11-21T10:00:00Z")
+    failing = image("failing", bad_bytes=4608)
+    assert planned([old, whole, failing], Rules(last=1))[0] == {"old"}
+    assert planned([old, whole, failing], Rules(daily=1))[0] == {"old"}
+    # Of the two that a salvage makes within a second, the one of the patient passes is the newer.
+    more = image("more", needs=("failing",), bad_bytes=512)
+    assert planned([whole, failing, more], Rules(last=1))[0] == set()
+    assert planned([failing, more, image("again", "2026-11-23T10:00:00Z")], Rules(last=1))[0] == {"failing", "more"}
+
+
 def test_days_are_those_of_the_clock_on_the_wall() -> None:
     late = image("late", "2026-11-22T23:30:00Z")
-    zone = made_at(late, BERLIN)
+    zone = made_at(late.created, BERLIN)
     assert zone is not None
     assert (zone.day, zone.hour) == (23, 0)
-    assert made_at(image("x", "not a time"), UTC) is None
+    assert made_at("not a time", UTC) is None
 
 
 @pytest.mark.parametrize("rules", [Rules(), Rules(last=-1), Rules(daily=2, yearly=-3)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from rescue.model.disk import Disk
 from rescue.model.source import BytesSource
 from rescue.model.survey import DiskSurvey
 from rescue.services.begun import interrupted
+from rescue.services.library import list_images
 from rescue.stores.folder import FolderStore
 from rescue.units import KIB, MIB
 from tests.unit.images.disks import SmallDisk
@@ -57,3 +60,18 @@ def test_many_things_that_look_like_segments_cost_no_more_than_the_file(tmp_path
     partial.write_bytes(head + piece * (12 * MIB // len(piece)))
     found = interrupted(FolderStore(tmp_path), survey(DISK, tmp_path / "disk"))
     assert found == ((), frozenset())
+
+
+def test_what_was_gone_on_with_is_as_old_as_what_it_holds(tmp_path: Path) -> None:
+    """It was begun days ago, and the disk is that of today."""
+    began = Attempt(tmp_path, DISK)
+    began.interrupted(4 * MIB)
+    later = began.created + datetime.timedelta(days=4)
+    assert any("Going on at" in said for said in replace(began, created=later).run().messages)
+    (found,) = list_images(FolderStore(tmp_path))
+    assert found.created == later.strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Nor is one that was not interrupted younger than it is.
+    replace(began, name="y.img.zst").run()
+    assert {image.created for image in list_images(FolderStore(tmp_path))} == {
+        moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in (began.created, later)
+    }
