@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from rescue.errors import RefusedError, RescueError, UsageError
 from rescue.stores.locks import lock_file
-from rescue.stores.names import clear_parts, marker_path, remove_file, sync_folder
-from rescue.system.joined import part_name, part_path
+from rescue.stores.names import PARTIAL, clear_parts, marker_path, remove_file, sync_folder
+from rescue.system.joined import files_of, part_name, part_path
+
+# What was just written is locked a moment longer than it is invisible, and a key is changed within a second or two.
+_WAIT_SECONDS: Final = 5.0
 
 
 @contextmanager
@@ -28,13 +33,52 @@ def hold(path: Path) -> Iterator[None]:
         os.close(fd)
 
 
+@contextmanager
+def hold_to_read(path: Path) -> Iterator[None]:
+    """Keep what is behind ``path`` from being removed while it is read, where that is possible; links are followed.
+
+    Where it is not (a file system without locks, a device, what is still being written) it is read without. Raises
+    FileNotFoundError (there is no such file), RefusedError (it is being removed, or its keys are being changed).
+    """
+    fd = _lock_to_read(path)
+    try:
+        yield
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _lock_to_read(path: Path) -> int:
+    """A descriptor; -1 where there can be no lock."""
+    found = files_of(path)
+    if not found:
+        raise FileNotFoundError(path)
+    first = Path(os.path.realpath(found[0]))
+    if first.exists() and (first.name.endswith(PARTIAL) or not first.is_file()):
+        return -1
+    busy = RefusedError(f"{path} is being removed or changed right now.", "Try again in a moment.")
+    until = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            return lock_file(first, os.O_RDONLY, fcntl.LOCK_SH, busy)
+        except RefusedError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        except RescueError:
+            return -1
+
+
 def remove(path: Path, check: Callable[[], None]) -> None:
     """Remove the complete object ``path``. It is gone at once: a power cut leaves all of it, or nothing that looks like it.
 
     ``check`` is called when nobody can begin to depend on the object any more, and before anything is changed; what it raises
     keeps the object. Raises UsageError (there is no such object), RefusedError (it is held, or is being written), RescueError.
     """
-    busy = RefusedError(f"{path} is in use: a backup that is running builds on it.", "Wait until that has ended.")
+    busy = RefusedError(
+        f"{path} is in use: it is mounted, it is being read, or a backup that is running builds on it.",
+        "Wait until that has ended, or unmount it.",
+    )
     # NFS gives exclusive locks only to those who may write.
     fd = _lock(path, os.O_RDWR, fcntl.LOCK_EX, busy)
     try:
