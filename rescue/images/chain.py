@@ -13,7 +13,7 @@ from typing import Final, Self
 
 import msgspec
 
-from rescue.errors import DamagedError, FormatError, RefusedError, RescueError
+from rescue.errors import DamagedError, FormatError, GoneError, RescueError
 from rescue.images.cipher import Digest, digest_of
 from rescue.images.clear import Clear
 from rescue.images.crypto import ImageKeys
@@ -237,7 +237,7 @@ class Chain:
         try:
             self._held.enter_context(hold_to_read(Path(file.path)))
         except FileNotFoundError as error:
-            raise RefusedError(f"{file.path} is being removed right now.", "Look at the images again and choose anew.") from error
+            raise GoneError(f"{file.path} is being removed right now.", "Look at the images again and choose anew.") from error
 
     def _costs(self) -> dict[int, tuple[tuple[str, int], ...]]:
         """How many bytes of which part of the disk are in other files, by their numbers."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeAlias, assert_never
 
-from rescue.errors import CancelledError, RescueError, SourceReadError
+from rescue.errors import CancelledError, GoneError, RescueError, SourceReadError
 from rescue.jobs.aftermath import aftermath, nothing_done
 from rescue.jobs.edit_words import edited_words, wiped_words
 from rescue.jobs.losses import defect_words, incomplete, mended_words, unread_words
@@ -104,6 +104,8 @@ def execute(
     except RescueError as error:
         if isinstance(error, SourceReadError) and isinstance(begun, CaptureDisk | CloneDisk):
             facts["source_failed"] = True
+        if isinstance(error, GoneError) and isinstance(begun, CaptureDisk) and begun is plan.steps[0]:
+            facts["plan_anew"] = True
         return Finished("failed", error.exit_code, error.message, f"{error.hint} {_state(plan, begun)}".strip(), facts)
     except Exception:  # noqa: BLE001 - the outermost frame of the job: what arrives here is a bug, and it must reach the person
         crash = folder / "crash.txt"

@@ -201,7 +201,7 @@ class FolderStore:
     def hold(self, name: str) -> AbstractContextManager[None]:
         """Keep a complete object from being removed as long as the context lasts. Any number may hold it.
 
-        Entering raises UsageError (there is none), RefusedError (it is being removed right now), RescueError.
+        Entering raises GoneError (there is none), RefusedError (its removal takes too long to wait for), RescueError.
         """
         return removal.hold(self.path(name))
 
@@ -209,7 +209,7 @@ class FolderStore:
         """Remove a complete object; after a power cut it is whole or gone.
 
         ``check`` runs when nobody can begin to depend on it any more and nothing is changed yet; what it raises keeps it.
-        Raises UsageError (there is none), RefusedError (it is held or being written), RescueError.
+        Raises GoneError (there is none), RefusedError (it is held or being written), RescueError.
         """
         removal.remove(self.path(name), check)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from rescue.errors import RefusedError, RescueError, UsageError
+from rescue.errors import GoneError, RefusedError, RescueError
 from rescue.stores.locks import lock_file
 from rescue.stores.names import PARTIAL, clear_parts, marker_path, remove_file, sync_folder
 from rescue.system.joined import files_of, part_name, part_path
@@ -23,10 +23,10 @@ _WAIT_SECONDS: Final = 5.0
 def hold(path: Path) -> Iterator[None]:
     """Keep the complete object ``path`` from being removed as long as the context lasts. Any number may hold it.
 
-    Raises UsageError (there is no such object), RefusedError (it is being removed right now), RescueError.
+    Raises GoneError (there is no such object), RefusedError (its removal takes longer than can be waited for), RescueError.
     """
     busy = RefusedError(f"{path} is being removed right now.", "Look at the images again and choose anew.")
-    fd = _lock(path, os.O_RDONLY, fcntl.LOCK_SH, busy)
+    fd = _patiently(lambda: _lock(path, os.O_RDONLY, fcntl.LOCK_SH, busy))
     try:
         yield
     finally:
@@ -57,23 +57,33 @@ def _lock_to_read(path: Path) -> int:
     if first.exists() and (first.name.endswith(PARTIAL) or not first.is_file()):
         return -1
     busy = RefusedError(f"{path} is being removed or changed right now.", "Try again in a moment.")
+    try:
+        return _patiently(lambda: lock_file(first, os.O_RDONLY, fcntl.LOCK_SH, busy))
+    except RefusedError:
+        raise
+    except RescueError:
+        return -1
+
+
+def _patiently(lock: Callable[[], int]) -> int:
+    """Lock what another one may have locked for a moment. Raises as ``lock``."""
     until = time.monotonic() + _WAIT_SECONDS
     while True:
         try:
-            return lock_file(first, os.O_RDONLY, fcntl.LOCK_SH, busy)
+            return lock()
+        except GoneError:
+            raise
         except RefusedError:
             if time.monotonic() > until:
                 raise
-            time.sleep(0.05)
-        except RescueError:
-            return -1
+        time.sleep(0.05)
 
 
 def remove(path: Path, check: Callable[[], None]) -> None:
     """Remove the complete object ``path``. It is gone at once: a power cut leaves all of it, or nothing that looks like it.
 
     ``check`` is called when nobody can begin to depend on the object any more, and before anything is changed; what it raises
-    keeps the object. Raises UsageError (there is no such object), RefusedError (it is held, or is being written), RescueError.
+    keeps the object. Raises GoneError (there is no such object), RefusedError (it is held, or is being written), RescueError.
     """
     busy = RefusedError(
         f"{path} is in use: it is mounted, it is being read, or a backup that is running builds on it.",
@@ -108,10 +118,10 @@ def _whole(path: Path) -> Path:
 
 
 def _lock(path: Path, flags: int, operation: int, busy: RefusedError) -> int:
-    """Lock the file that makes the object visible."""
+    """Lock the file that makes the object visible. Raises GoneError when there is none."""
     for file in (path, part_path(path, 1)):
         try:
             return lock_file(file, flags, operation, busy)
         except FileNotFoundError:
             continue
-    raise UsageError(f"There is no image {path}.", "Look at the images again and choose anew.")
+    raise GoneError(f"There is no image {path}.", "Look at the images again and choose anew.")

@@ -136,7 +136,7 @@ def test_what_is_being_removed_is_not_begun_to_be_read(folder: Path, monkeypatch
 
     def look() -> None:
         for path in ("full.img.zst", "second.rimg"):
-            with pytest.raises(RefusedError, match="is being removed right now"):
+            with pytest.raises(RefusedError, match="is being removed or changed right now"):
                 Chain(folder / path)
         raise RefusedError("It stays.")
 
