@@ -132,7 +132,8 @@ def copied_words(facts: Facts) -> str:
     return f"{', '.join(counted)}{size}, copied into {facts.get('folder')}."
 
 
-def _removed(facts: Facts, store: str) -> str:
+def removed_words(facts: Facts, store: str) -> str:
+    """How many images were removed and stayed, as sentences."""
     removed, stayed, freed = facts.get("removed"), facts.get("stayed"), facts.get("freed_bytes")
     count = len(removed) if isinstance(removed, list) else 0
     said = f"{count} image{'' if count == 1 else 's'} removed from {store}"
@@ -203,7 +204,7 @@ def _done(plan: Plan, facts: Facts) -> str:
             case ExtractFiles():
                 said.append(copied_words(facts))
             case RemoveImages():
-                said.append(_removed(facts, step.store))
+                said.append(removed_words(facts, step.store))
             case ConsolidateImage():
                 said.append(_consolidated(facts, step))
             case VerifyStore():

@@ -23,10 +23,11 @@ _WAIT_SECONDS: Final = 5.0
 def hold(path: Path) -> Iterator[None]:
     """Keep the complete object ``path`` from being removed as long as the context lasts. Any number may hold it.
 
-    Raises GoneError (there is no such object), RefusedError (its removal takes longer than can be waited for), RescueError.
+    Where it is a link, what is behind it is kept. Raises GoneError (there is no such object), RefusedError (its removal
+    takes longer than can be waited for), RescueError.
     """
     busy = RefusedError(f"{path} is being removed right now.", "Look at the images again and choose anew.")
-    fd = _patiently(lambda: _lock(path, os.O_RDONLY, fcntl.LOCK_SH, busy))
+    fd = _patiently(lambda: _lock(path, os.O_RDONLY, fcntl.LOCK_SH, busy, follow=True))
     try:
         yield
     finally:
@@ -83,8 +84,11 @@ def remove(path: Path, check: Callable[[], None]) -> None:
     """Remove the complete object ``path``. It is gone at once: a power cut leaves all of it, or nothing that looks like it.
 
     ``check`` is called when nobody can begin to depend on the object any more, and before anything is changed; what it raises
-    keeps the object. Raises GoneError (there is no such object), RefusedError (it is held, or is being written), RescueError.
+    keeps the object. Raises GoneError (there is no such object), RefusedError (it is held, is being written, or is
+    a link), RescueError.
     """
+    if is_link(path):
+        raise RefusedError(f"{path} is a link. What is behind it is not removed.", "Remove the link by hand.")
     busy = RefusedError(
         f"{path} is in use: it is mounted, it is being read, or a backup that is running builds on it.",
         "Wait until that has ended, or unmount it.",
@@ -117,11 +121,16 @@ def _whole(path: Path) -> Path:
     return Path(str(path)[: -len(".001")]) if _is_first_part(path) else path
 
 
-def _lock(path: Path, flags: int, operation: int, busy: RefusedError) -> int:
+def is_link(path: Path) -> bool:
+    """Whether a file of the object ``path`` is a symbolic link."""
+    return any(file.is_symlink() for file in files_of(path))
+
+
+def _lock(path: Path, flags: int, operation: int, busy: RefusedError, *, follow: bool = False) -> int:
     """Lock the file that makes the object visible. Raises GoneError when there is none."""
     for file in (path, part_path(path, 1)):
         try:
-            return lock_file(file, flags, operation, busy)
+            return lock_file(Path(os.path.realpath(file)) if follow else file, flags, operation, busy)
         except FileNotFoundError:
             continue
     raise GoneError(f"There is no image {path}.", "Look at the images again and choose anew.")

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from rescue.engine.lineage import Lineages
-from rescue.errors import CancelledError, RefusedError
+from rescue.errors import CancelledError, RefusedError, RescueError, TargetWriteError
 from rescue.images.chain import Chain
 from rescue.images.format import Kind
 from rescue.images.proofs import read_proof, record_result
 from rescue.images.reader import ImageFile
 from rescue.images.secrets import NO_SECRETS
-from rescue.jobs.execute import Facts
+from rescue.jobs.execute import Facts, IncompleteError
 from rescue.jobs.removing import remove_images
 from rescue.jobs.reporter import Reporter
 from rescue.model.plan import DoomedImage, RemoveImages
@@ -160,6 +160,44 @@ def test_what_is_gone_already_is_said(folder: Path) -> None:
     facts, said = removed(step)
     assert facts["removed"] == []
     assert said == ["second.rimg is gone already."]
+
+
+def test_one_that_cannot_be_removed_does_not_keep_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = step_of(folder, "second.rimg", "third.rimg", "full.img.zst")
+
+    def remove_file(path: Path) -> None:
+        if path.name == "second.rimg":
+            raise RescueError(f"{path} cannot be removed: Operation not permitted.")
+        path.unlink()
+
+    monkeypatch.setattr("rescue.stores.removal.remove_file", remove_file)
+    with pytest.raises(IncompleteError) as caught:
+        removed(step)
+    facts = caught.value.facts
+    assert (facts["removed"], facts["stayed"]) == (["third.rimg"], ["second.rimg", "full.img.zst"])
+    assert caught.value.exit_code == 1
+    assert caught.value.message.startswith(f"1 image removed from {folder}, ")
+    assert caught.value.message.endswith("second.rimg cannot be removed: Operation not permitted.")
+
+
+def test_nothing_more_goes_when_the_medium_does_not_take_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> None:
+        raise TargetWriteError("It cannot be written to.")
+
+    monkeypatch.setattr("rescue.stores.removal.sync_folder", fail)
+    with pytest.raises(TargetWriteError):
+        removed(step_of(folder, "second.rimg", "third.rimg"))
+    assert (folder / "third.rimg").exists()
+
+
+def test_a_link_stays_and_what_is_behind_it(folder: Path, tmp_path: Path) -> None:
+    step = step_of(folder, "second.rimg", "third.rimg")
+    (folder / "second.rimg").rename(tmp_path / "away.rimg")
+    (folder / "second.rimg").symlink_to(tmp_path / "away.rimg")
+    facts, said = removed(step)
+    assert (facts["removed"], facts["stayed"]) == (["third.rimg"], ["second.rimg"])
+    assert "is a link" in said[0]
+    assert (folder / "second.rimg").samefile(tmp_path / "away.rimg")
 
 
 def test_a_file_that_only_has_the_name_of_a_proof_stays(folder: Path) -> None:

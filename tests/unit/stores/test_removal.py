@@ -119,9 +119,26 @@ def _enter(store: FolderStore) -> Callable[[str], None]:
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "target").write_bytes(b"precious")
     (tmp_path / NAME).symlink_to(tmp_path / "target")
-    with pytest.raises(RescueError, match="cannot be opened"):
-        FolderStore(tmp_path).remove(NAME)
+    store = FolderStore(tmp_path)
+    assert store.is_link(NAME)
+    with pytest.raises(RefusedError, match="is a link"):
+        store.remove(NAME)
     assert (tmp_path / "target").read_bytes() == b"precious"
+    assert (tmp_path / NAME).is_symlink()
+
+
+def test_what_is_behind_a_link_is_held(tmp_path: Path) -> None:
+    (real := tmp_path / "real").mkdir()
+    (links := tmp_path / "links").mkdir()
+    store = stored(real, MIB)
+    for file in real.iterdir():
+        (links / file.name).symlink_to(file)
+    assert FolderStore(links).is_link(NAME)
+    with FolderStore(links).hold(NAME), pytest.raises(RefusedError, match="builds on it"):
+        store.remove(NAME)
+    store.remove(NAME)
+    with pytest.raises(GoneError), FolderStore(links).hold(NAME):
+        pass
 
 
 @pytest.mark.parametrize("split", [0, MIB])
