@@ -34,6 +34,10 @@ class RefusedError(RescueError):
     exit_code = 3
 
 
+class GoneError(RefusedError):
+    """An image is not there any more: what was planned with it has to be planned anew."""
+
+
 class DamagedError(RescueError):
     """An image, a chain or a read-back does not match its hashes."""
 

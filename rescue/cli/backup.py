@@ -14,6 +14,8 @@ from rescue.errors import UsageError
 from rescue.images.secrets import new_recovery_key
 from rescue.services import BackupRequest
 
+_ATTEMPTS = 3  # what it is made upon may be removed between the plan and its first step
+
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Offer the command."""
@@ -104,14 +106,20 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.unlock:
         machine = with_unlocked(machine, survey, arguments, context)
         survey = machine.survey_one(arguments.disk, arguments.beside)
-    plan = machine.plan_backup(survey, arguments.dest, request)
-    if arguments.dry_run:
-        print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
-        return 0
-    style = progress_style(arguments, context.stderr)
-    if style == "bar":
-        print("\n".join(plan_text(plan)), end="\n\n", file=context.stderr)
-    code = report(follow(lambda: machine.start(plan), style, context.stderr), arguments.json)
+    for attempt in range(_ATTEMPTS):
+        plan = machine.plan_backup(survey, arguments.dest, request)
+        if arguments.dry_run:
+            print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
+            return 0
+        style = progress_style(arguments, context.stderr)
+        if style == "bar":
+            print("\n".join(plan_text(plan)), end="\n\n", file=context.stderr)
+        outcome = follow(lambda plan=plan: machine.start(plan), style, context.stderr)  # type: ignore[misc]
+        if not outcome.finished.facts.get("plan_anew"):
+            break
+        if style == "bar" and attempt + 1 < _ATTEMPTS:
+            print("An image that it was to be made upon was removed meanwhile. Planned anew:", file=context.stderr)
+    code = report(outcome, arguments.json)
     if recovery and code == 0:
         print(f"Recovery key (keep it on paper, away from the image): {recovery}", file=context.stdout)
     return code

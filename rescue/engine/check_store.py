@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
@@ -20,7 +21,7 @@ from rescue.images.frames import FrameDecoder, FrameUse, uses
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.model.progress import CancelToken
 from rescue.stores.folder import FolderStore
-from rescue.system.joined import open_source
+from rescue.system.joined import files_of, open_source
 
 State: TypeAlias = Literal["whole", "damaged", "locked", "unreadable"]
 
@@ -46,8 +47,7 @@ class Checked:
 class _Image:
     name: str
     path: str
-    fingerprints: Sequence[str] = ()
-    members: Sequence[str] = ()  # what the files of its chain were called, by their numbers from 1
+    files: Sequence[str] = ()  # see sharing.Index: not which images they are, of which there may be copies of other health
     rows: int = 0
     own_bytes: int = 0
     losses: str = ""
@@ -90,7 +90,7 @@ def check_store(
     open_ = [image for image in images if image.found is None]
     proved = [image for image in open_ if image.error is None]
     checked = _shared(open_, proved, token)
-    bad = {image.fingerprints[0]: image.name for image in open_ if image.error is not None}
+    bad = {image.files[0]: image.name for image in open_ if image.error is not None}
     results = []
     for image in images:
         result = image.found or _result(image, checked.get(image.name), bad, token)
@@ -137,8 +137,7 @@ def _look(
             for member in chain.manifest.chain:
                 if member.keys:
                     keys[member.uuid] = ImageKeys.from_bytes(bytes.fromhex(member.keys))
-            image.fingerprints = [chain.fingerprint, *(member.fingerprint for member in chain.manifest.chain)]
-            image.members = [chain.image.name, *(member.name for member in chain.manifest.chain)]
+            image.files = [_place(file.path) if file else "" for file in chain.files]
             image.rows = sum(entry.rows for entry in chain.manifest.segments)
             image.own_bytes = chain.manifest.statistics.own_bytes
             image.losses = " ".join(loss.sentence for loss in chain.losses)
@@ -159,6 +158,11 @@ def _look(
     return image
 
 
+def _place(path: str) -> str:
+    """Of the first file of an image, by which a chain may have opened the whole."""
+    return os.path.realpath(next(iter(files_of(path)), path))
+
+
 def _check_own(image: _Image, token: CancelToken, progress: Callable[[int, int], None]) -> None:
     try:
         with image.open() as chain:
@@ -172,14 +176,14 @@ def _check_own(image: _Image, token: CancelToken, progress: Callable[[int, int],
 def _shared(images: Sequence[_Image], proved: Sequence[_Image], token: CancelToken) -> dict[str, set[int]]:
     """For each image the numbers of the files of its chain whose data it has to have checked itself."""
     token.check()
-    needed = {fingerprint for image in images for fingerprint in image.fingerprints[1:]}
+    needed = {file for image in images for file in image.files[1:]}
     readable = [image for image in images if image.error is None]
-    found = doubtful(readable, [image for image in proved if image.fingerprints[0] in needed])
+    found = doubtful(readable, [image for image in proved if image.files[0] in needed])
     return {image.name: files for image, files in zip(readable, found, strict=True)}
 
 
 def _result(image: _Image, files: set[int] | None, bad: dict[str, str], token: CancelToken) -> Checked:
-    needs = tuple(bad[fingerprint] for fingerprint in image.fingerprints[1:] if fingerprint in bad)
+    needs = tuple(bad[file] for file in image.files[1:] if file in bad)
     plain = Checked(image.name, image.path, "whole", "", needs, image.own_bytes)
     if image.error is not None:
         state: State = "damaged" if isinstance(image.error, DamagedError | FormatError) else "unreadable"

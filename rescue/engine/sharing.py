@@ -20,8 +20,8 @@ class Index(Protocol):
     """The index of an image, as far as it is needed here. Raises RescueError when it cannot be read."""
 
     @property
-    def fingerprints(self) -> Sequence[str]:
-        """Of the image itself, then of its chain: by the numbers that rows use."""
+    def files(self) -> Sequence[str]:
+        """Where the image itself is, then the files of its chain that were opened (else ""): by the numbers that rows use."""
         ...
 
     @property
@@ -42,7 +42,7 @@ def doubtful(images: Sequence[Index], proved: Sequence[Index], rows_at_once: int
     found: list[set[int]] = [set() for _ in images]
     passes = sum(index.rows for index in proved) // rows_at_once + 1
     for turn in range(passes):
-        own = {index.fingerprints[0]: _own_keys(index, passes, turn) for index in proved}
+        own = {index.files[0]: _own_keys(index, passes, turn) for index in proved}
         for image, wrong in zip(images, found, strict=True):
             _compare(image, own, wrong, passes, turn)
     return found
@@ -57,7 +57,7 @@ def _own_keys(index: Index, passes: int, turn: int) -> array[int]:
 
 
 def _compare(image: Index, own: dict[str, array[int]], wrong: set[int], passes: int, turn: int) -> None:
-    known = [own.get(fingerprint) for fingerprint in image.fingerprints]
+    known = [own.get(file) if file else None for file in image.files]
     for file, key in _keys(image):
         if not file or file in wrong or key % passes != turn:
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Final, Self
 
 import msgspec
 
-from rescue.errors import DamagedError, FormatError, RescueError
+from rescue.errors import DamagedError, FormatError, GoneError, RescueError
 from rescue.images.cipher import Digest, digest_of
 from rescue.images.clear import Clear
 from rescue.images.crypto import ImageKeys
@@ -24,6 +25,7 @@ from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.images.segment import frames_are_within, rows_of, tally
 from rescue.model.layout import Layout
 from rescue.model.survey import ImageSummary
+from rescue.stores.removal import hold_to_read
 from rescue.system.open_files import allow_open_files
 from rescue.units import human_size
 
@@ -50,6 +52,7 @@ class Chain:
     """An open image and the files of its chain. A context manager.
 
     ``files[row.file]`` is the file that holds a row's frame; None for one that cannot be used and one that is not needed.
+    As long as it is open its files are kept from being removed (by this program), where they can be locked.
     """
 
     def __init__(
@@ -63,12 +66,20 @@ class Chain:
     ) -> None:
         """``secrets`` or its ``keys`` open an encrypted image, which holds the keys of the others.
 
-        Raises as ImageReader; DamagedError when a file of the chain is missing or another one, unless ``incomplete``. With
-        ``salvage`` it is opened though its end or its index is damaged or cut off, and so are the others: :attr:`defects`.
+        Raises as ImageReader; RefusedError when a file is being removed right now; DamagedError when a file of the chain is
+        missing or another one, unless ``incomplete``. With ``salvage`` it is opened though its end or its index is damaged or
+        cut off, and so are the others: :attr:`defects`.
         """
         self._salvage = salvage
         incomplete = incomplete or salvage
-        self.image: ImageReader = MendedReader(path, secrets, keys) if salvage else ImageReader(path, secrets, keys)
+        self._held = ExitStack()
+        with suppress(FileNotFoundError):  # which is told when it is opened
+            self._held.enter_context(hold_to_read(Path(path)))
+        try:
+            self.image: ImageReader = MendedReader(path, secrets, keys) if salvage else ImageReader(path, secrets, keys)
+        except BaseException:
+            self._held.close()
+            raise
         self.digest: Digest = digest_of(self.image.keys)  # of a chunk
         self._members: list[ImageFile | None] = []
         self._sizes = [self.image.source.size]
@@ -203,7 +214,8 @@ class Chain:
 
     def _open_members(self) -> None:
         folder = Folder(Path(self.path).parent, salvage=self._salvage)
-        allow_open_files(sum(member.data_bytes > 0 for member in self.manifest.chain))
+        # Each with its lock.
+        allow_open_files(2 * sum(member.data_bytes > 0 for member in self.manifest.chain))
         failed: dict[int, str] = {}
         for number, member in enumerate(self.manifest.chain, 1):
             file: ImageFile | None = None
@@ -213,11 +225,19 @@ class Chain:
                 except RescueError as error:
                     failed[number] = error.message
             self._members.append(file)
+            if file is not None:
+                self._hold(file)
             # Into a file that is not needed no row may point; where one that is missing ended is not known.
             self._sizes.append(file.source.size if file else UNKNOWN_SIZE if number in failed else 0)
         if failed:
             costs = self._costs()
             self.losses = tuple(Loss(self.manifest.chain[n - 1], why, costs.get(n, ())) for n, why in failed.items())
+
+    def _hold(self, file: ImageFile) -> None:
+        try:
+            self._held.enter_context(hold_to_read(Path(file.path)))
+        except FileNotFoundError as error:
+            raise GoneError(f"{file.path} is being removed right now.", "Look at the images again and choose anew.") from error
 
     def _costs(self) -> dict[int, tuple[tuple[str, int], ...]]:
         """How many bytes of which part of the disk are in other files, by their numbers."""
@@ -239,6 +259,7 @@ class Chain:
         for file in self._members:
             if file is not None:
                 file.close()
+        self._held.close()
 
     def __enter__(self) -> Self:
         return self

@@ -151,7 +151,9 @@ class _KeyFile:
             fcntl.flock(self._sink.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.close()
-            raise RefusedError(f"{path} is being changed by another command.", "Wait until it has ended.") from error
+            raise RefusedError(
+                f"{path} is in use: it is mounted, or another command reads or changes it.", "Wait until that has ended."
+            ) from error
         except BaseException:
             self.close()
             raise

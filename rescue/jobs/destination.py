@@ -60,7 +60,7 @@ class StoreDestination:
         self._stack = ExitStack()
 
     def hold(self, names: list[str]) -> None:
-        """Keep these objects from being removed meanwhile. Raises RefusedError, RescueError."""
+        """Keep these objects from being removed meanwhile. Raises GoneError (one is not there any more), RescueError."""
         for name in names:
             self._stack.enter_context(self._store.hold(name))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeAlias, assert_never
 
-from rescue.errors import CancelledError, RescueError, SourceReadError
+from rescue.errors import CancelledError, GoneError, RescueError, SourceReadError
 from rescue.jobs.aftermath import aftermath, nothing_done
 from rescue.jobs.edit_words import edited_words, wiped_words
 from rescue.jobs.losses import defect_words, incomplete, mended_words, unread_words
@@ -104,6 +104,8 @@ def execute(
     except RescueError as error:
         if isinstance(error, SourceReadError) and isinstance(begun, CaptureDisk | CloneDisk):
             facts["source_failed"] = True
+        if isinstance(error, GoneError) and isinstance(begun, CaptureDisk) and begun is plan.steps[0]:
+            facts["plan_anew"] = True
         return Finished("failed", error.exit_code, error.message, f"{error.hint} {_state(plan, begun)}".strip(), facts)
     except Exception:  # noqa: BLE001 - the outermost frame of the job: what arrives here is a bug, and it must reach the person
         crash = folder / "crash.txt"
@@ -130,7 +132,8 @@ def copied_words(facts: Facts) -> str:
     return f"{', '.join(counted)}{size}, copied into {facts.get('folder')}."
 
 
-def _removed(facts: Facts, store: str) -> str:
+def removed_words(facts: Facts, store: str) -> str:
+    """How many images were removed and stayed, as sentences."""
     removed, stayed, freed = facts.get("removed"), facts.get("stayed"), facts.get("freed_bytes")
     count = len(removed) if isinstance(removed, list) else 0
     said = f"{count} image{'' if count == 1 else 's'} removed from {store}"
@@ -203,7 +206,7 @@ def _done(plan: Plan, facts: Facts) -> str:
             case ExtractFiles():
                 said.append(copied_words(facts))
             case RemoveImages():
-                said.append(_removed(facts, step.store))
+                said.append(removed_words(facts, step.store))
             case ConsolidateImage():
                 said.append(_consolidated(facts, step))
             case VerifyStore():

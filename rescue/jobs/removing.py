@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from rescue.engine.lineage import Lineages
-from rescue.errors import RefusedError, RescueError
+from rescue.errors import CancelledError, GoneError, RefusedError, RescueError, TargetWriteError
 from rescue.images.lost import remove_damage
 from rescue.images.proofs import remove_proof
 from rescue.images.reader import ImageFile
 from rescue.images.secrets import Secrets
-from rescue.jobs.execute import Facts
+from rescue.jobs.execute import Facts, IncompleteError, removed_words
 from rescue.jobs.reporter import Reporter
 from rescue.model.lineage import needed_by
 from rescue.model.plan import DoomedImage, RemoveImages
@@ -20,14 +20,16 @@ from rescue.stores.folder import FolderStore
 
 
 def remove_images(step: RemoveImages, secrets: Secrets, token: CancelToken, reporter: Reporter) -> Facts:
-    """Do the step. What is in use, needed, changed or gone by now is left as it is, and said.
+    """Do the step. What is in use, needed, changed, a link or gone by now is left as it is, and said.
 
-    Raises RefusedError (another process removes images from this store), CancelledError, RescueError.
+    Raises IncompleteError (some could not be removed), RefusedError (another process removes images from this store),
+    TargetWriteError (nothing is known to have reached the medium, so nothing more goes), CancelledError, RescueError.
     """
     store = FolderStore(step.store)
     lineages = Lineages(store, secrets)
     removed: list[str] = []
     stayed: list[str] = []
+    failed: list[str] = []
     freed = 0
     total = sum(_size(store, image.name) for image in step.images)
     with store.exclusive():
@@ -35,20 +37,39 @@ def remove_images(step: RemoveImages, secrets: Secrets, token: CancelToken, repo
         for image in step.images:
             token.check()
             size = _size(store, image.name)
+            gone = Message("info", f"{shown(image.name)} is gone already.")
             if image.name not in store.names():
-                reporter.message(Message("info", f"{shown(image.name)} is gone already."))
+                reporter.message(gone)
                 continue
             try:
                 store.remove(image.name, partial(_last_look, store, image, lineages))
+            except GoneError:
+                reporter.message(gone)
+                continue
+            except (CancelledError, TargetWriteError):
+                raise
             except RefusedError as error:
                 # In use, or needed: what it needs in turn is found to be needed by it, and stays as well.
                 stayed.append(image.name)
                 reporter.message(Message("warning", f"{shown(image.name)} stays. {error.message}"))
                 continue
+            except RescueError as error:
+                stayed.append(image.name)
+                failed.append(error.message)
+                reporter.message(Message("warning", f"{shown(image.name)} stays. {error.message}"))
+                continue
             removed.append(image.name)
             freed += size
             reporter.progress(freed, total)
-    return {"store": step.store, "removed": removed, "stayed": stayed, "freed_bytes": freed}
+    facts: Facts = {"store": step.store, "removed": removed, "stayed": stayed, "freed_bytes": freed}
+    if failed:
+        more = f" {len(failed) - 1} more could not be removed either." if len(failed) > 1 else ""
+        raise IncompleteError(
+            f"{removed_words(facts, step.store)} {failed[0]}{more}",
+            facts,
+            "Run the same command again when that is mended.",
+        )
+    return facts
 
 
 def _size(store: FolderStore, name: str) -> int:

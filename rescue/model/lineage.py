@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 _NOTHING = "0" * 64
 
@@ -64,6 +65,14 @@ def _ancestors(image: Lineage, others: Sequence[Lineage], alike: frozenset[str])
             return frozenset(found)
         above = parent.parent
     return alike
+
+
+def without_aliases(images: Sequence[Lineage], links: AbstractSet[str]) -> tuple[Lineage, ...]:
+    """The same, but of ``links`` (names) nothing is needed that is here under another name as well: that one is."""
+    real = {image.fingerprint for image in images if image.name not in links}
+    return tuple(
+        replace(image, fingerprint="") if image.name in links and image.fingerprint in real else image for image in images
+    )
 
 
 def needed_by(images: Sequence[Lineage]) -> dict[str, frozenset[str]]:

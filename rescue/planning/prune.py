@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from rescue.errors import UsageError
@@ -16,6 +17,7 @@ from rescue.planning.verify import when
 from rescue.planning.words import disk_words, plain
 from rescue.units import human_size
 
+_LINK = "it is a link: its data are somewhere else"
 _NAMED = 3  # of the images that need one
 
 
@@ -28,6 +30,7 @@ class StoreState:
     lineages: tuple[Lineage, ...]
     partials: tuple[str, ...] = ()
     interrupted: bool = False
+    links: AbstractSet[str] = frozenset()  # images whose files are somewhere else
 
 
 def plan_prune(state: StoreState, request: PruneRequest, *, now: datetime.datetime, zone: datetime.tzinfo | None) -> Plan:
@@ -40,6 +43,7 @@ def plan_prune(state: StoreState, request: PruneRequest, *, now: datetime.dateti
     ours = {lineage.name: lineage for lineage in state.lineages}
     images = {image.name: image for image in state.images if image.name in ours}
     aside = {name: why for name in ours if (why := _aside(ours[name], images.get(name), now, zone))}
+    aside |= dict.fromkeys(state.links & ours.keys(), _LINK)
     _needing_such(aside, state.lineages)
     series = _series([images[name] for name in ours if name not in aside and name in images])
     created = dates(images.values())

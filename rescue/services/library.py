@@ -14,7 +14,7 @@ from rescue.images.reader import open_image
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.model.survey import ImageSummary
 from rescue.planning.words import plain
-from rescue.stores.folder import FolderStore
+from rescue.stores.folder import FolderStore, ObjectFacts
 from rescue.system.joined import open_source
 from rescue.units import human_size
 
@@ -36,7 +36,7 @@ def list_images(store: FolderStore, secrets: Secrets = NO_SECRETS) -> list[Image
         summary = _summary(store, name, headers[name], secrets, keys)
         if summary is not None:
             found.append(summary)
-    found = _with_chains_checked(found)
+    found = _with_chains_checked(store, found)
     found += [_clonezilla(path.parent) for path in sorted(store.folder.glob("*/clonezilla-img"))]
     return sorted(found, key=lambda image: image.order, reverse=True)
 
@@ -53,12 +53,33 @@ def _header(path: Path) -> Header | None:
         return None  # what is wrong is found again, and told, when it is opened as an image
 
 
-def _with_chains_checked(images: list[ImageSummary]) -> list[ImageSummary]:
-    """The same, those with a problem that need another image which is not here, or itself not whole."""
+def _is_there(store: FolderStore, name: str) -> bool:
+    """Whether an image was not removed since the folder was read. Raises RescueError."""
+    return name in store.names() or name in store.incomplete()
+
+
+def _facts(store: FolderStore, name: str) -> ObjectFacts | None:
+    """None for what was removed since the folder was read. Raises RescueError."""
+    try:
+        facts = store.facts(name)
+    except RescueError:
+        if _is_there(store, name):
+            raise
+        return None
+    return facts if _is_there(store, name) else None
+
+
+def _with_chains_checked(store: FolderStore, images: list[ImageSummary]) -> list[ImageSummary]:
+    """The same, those with a problem that need another image which is not here, or itself not whole.
+
+    One that was removed meanwhile, and what it needed with it, is left out.
+    """
     here = {(image.uuid, image.fingerprint) for image in images}
     checked = []
     for image in images:
         missing = [link for link in image.chain if (link.uuid, link.fingerprint) not in here]
+        if missing and not _is_there(store, image.name):
+            continue
         if missing and not image.problem:
             names = ", ".join(plain(link.name) for link in missing)
             cost = human_size(sum(link.data_bytes for link in missing))
@@ -88,11 +109,14 @@ def _summary(
         return _with_problem(store, name, error)
 
 
-def _locked(store: FolderStore, name: str, header: Header, error: CredentialError) -> ImageSummary:
+def _locked(store: FolderStore, name: str, header: Header, error: CredentialError) -> ImageSummary | None:
+    facts = _facts(store, name)
+    if facts is None:
+        return None
     return ImageSummary(
         path=str(store.path(name)),
         name=name,
-        stored_size=store.facts(name).size,
+        stored_size=facts.size,
         uuid=header.uuid_text,
         kind=header.kind.word,
         created=_time(header.created),
@@ -103,8 +127,10 @@ def _locked(store: FolderStore, name: str, header: Header, error: CredentialErro
     )
 
 
-def _with_problem(store: FolderStore, name: str, error: RescueError) -> ImageSummary:
-    facts = store.facts(name)
+def _with_problem(store: FolderStore, name: str, error: RescueError) -> ImageSummary | None:
+    facts = _facts(store, name)
+    if facts is None:
+        return None
     return ImageSummary(
         path=str(store.path(name)),
         name=name,

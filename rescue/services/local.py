@@ -31,6 +31,7 @@ from rescue.jobs.start import start
 from rescue.model.disk import Disk, Fingerprint
 from rescue.model.fit import FitFacts
 from rescue.model.layout import Layout
+from rescue.model.lineage import without_aliases
 from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken
@@ -329,11 +330,15 @@ class LocalMachine:
 
         store = FolderStore(local_path(folder))
         store.check_writable()
+        # The images first: what appears in between is set aside.
+        images = tuple(list_images(store, self._secrets))
+        lineages = Lineages(store, self._secrets).look()
+        links = frozenset(lineage.name for lineage in lineages if store.is_link(lineage.name))
         state = StoreState(
             folder=str(store.folder),
-            # The images first: what appears in between is set aside.
-            images=tuple(list_images(store, self._secrets)),
-            lineages=Lineages(store, self._secrets).look(),
+            images=images,
+            lineages=without_aliases(lineages, links),
+            links=links,
             partials=tuple(partial.name for partial in store.partials()),
             interrupted=bool(store.interrupted_removals()),
         )

@@ -198,10 +198,14 @@ class FolderStore:
             raise RefusedError(f"{path} is being removed right now.", "Try again in a moment.")
         return path
 
+    def is_link(self, name: str) -> bool:
+        """Whether a file of an object is a symbolic link: it can be read, and is never removed."""
+        return removal.is_link(self.path(name))
+
     def hold(self, name: str) -> AbstractContextManager[None]:
         """Keep a complete object from being removed as long as the context lasts. Any number may hold it.
 
-        Entering raises UsageError (there is none), RefusedError (it is being removed right now), RescueError.
+        Entering raises GoneError (there is none), RefusedError (its removal takes too long to wait for), RescueError.
         """
         return removal.hold(self.path(name))
 
@@ -209,7 +213,7 @@ class FolderStore:
         """Remove a complete object; after a power cut it is whole or gone.
 
         ``check`` runs when nobody can begin to depend on it any more and nothing is changed yet; what it raises keeps it.
-        Raises UsageError (there is none), RefusedError (it is held or being written), RescueError.
+        Raises GoneError (there is none), RefusedError (it is held, being written, a link), RescueError.
         """
         removal.remove(self.path(name), check)
 

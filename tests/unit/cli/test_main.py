@@ -14,9 +14,10 @@ import pytest
 from rescue.cli import follow
 from rescue.cli.main import main
 from rescue.cli.new_file import blank_file
-from rescue.model.plan import CaptureDisk, ReadBack
+from rescue.model.plan import CaptureDisk, Plan, ReadBack
 from rescue.model.progress import Finished, Message, Progress
 from rescue.model.survey import DiskSurvey
+from rescue.services import Job
 from rescue.units import GIB, MIB
 from tests.unit.cli.recorded import RecordedMachine
 from tests.unit.planning.machines import LAPTOP
@@ -132,6 +133,24 @@ def test_options_reach_the_plan(machine: RecordedMachine) -> None:
     assert step == CaptureDisk("Back up /dev/nvme0n1", LAPTOP, "/mnt/usb", "x.img.zst", 9, "hm")
     assert rescue(machine, "restore", "/x.img.zst", "/dev/sdb", "--yes", "--no-verify") == 0
     assert not any(isinstance(s, ReadBack) for s in machine.started[1].plan.steps)
+
+
+@pytest.mark.parametrize(("failures", "code", "plans"), [(1, 0, 2), (2, 0, 3), (9, 3, 3)])
+def test_a_backup_is_planned_anew_when_what_it_builds_on_was_removed(
+    failures: int, code: int, plans: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = Finished("failed", 3, "There is no image x.", "", {"plan_anew": True})
+
+    class Machine(RecordedMachine):
+        def start(self, plan: Plan) -> Job:
+            self.events = [gone] if len(self.started) < failures else [Finished("succeeded", 0, "It is done.")]
+            return super().start(plan)
+
+    machine = Machine()
+    assert rescue(machine, "backup", "/dev/nvme0n1", "/mnt/usb") == code
+    assert len(machine.started) == plans
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (("It is done.\n", "") if not code else ("", "rescue: There is no image x.\n"))
 
 
 def test_success_is_on_standard_output(machine: RecordedMachine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,30 @@ def test_who_needs_the_damaged_data_is_damaged_and_others_are_not(folder: Path) 
         assert (results[name].state, results[name].needs) == (expected, ("full.img.zst",))
 
 
+@pytest.mark.parametrize("copy", ["a-copy.img.zst", "z-copy.img.zst", "a-copy.img.zst.001"])
+def test_a_copy_of_what_is_damaged_helps_nobody(folder: Path, copy: str) -> None:
+    """The file with the right name is the one that a restore would read."""
+    shutil.copy(folder / "full.img.zst", folder / copy)
+    used = {row.frame_offset for row in rows(folder / "second.rimg") if row.file == 1}
+    flip(folder / "full.img.zst", next(row for row in rows(folder / "full.img.zst") if row.frame_offset in used))
+    results = checked(folder)
+    assert results[copy.removesuffix(".001")].state == "whole"
+    assert (results["full.img.zst"].state, results["second.rimg"].state) == ("damaged", "damaged")
+    assert results["second.rimg"].needs == ("full.img.zst",)
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_copy_is_what_is_read_where_the_other_is_gone(folder: Path, is_cut: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = (folder / "full.img.zst").read_bytes()
+    (folder / "full.img.zst").unlink()
+    half = len(content) // 2 + 1 if is_cut else len(content)
+    (folder / "other.img.zst.001").write_bytes(content[:half])
+    if is_cut:
+        (folder / "other.img.zst.002").write_bytes(content[half:])
+    monkeypatch.setattr(module, "_check_frames", None)
+    assert set(states(checked(folder)).values()) == {"whole"}
+
+
 def test_damage_that_others_do_not_need_costs_only_its_own_image(folder: Path) -> None:
     second = [row for row in rows(folder / "second.rimg") if row.file == 0]
     with Chain(folder / "fourth.rimg") as chain:
@@ -142,7 +166,7 @@ def test_it_can_be_cancelled(folder: Path) -> None:
 class Told:
     """An index that says what the test wants."""
 
-    fingerprints: Sequence[str]
+    files: Sequence[str]
     content: list[Row]
 
     @property

@@ -196,7 +196,7 @@ def test_more_files_than_the_system_lets_be_open(story: Story, monkeypatch: pyte
     monkeypatch.setattr(resource, "getrlimit", lambda what: (200, 4096))
     monkeypatch.setattr(resource, "setrlimit", lambda what, limits: set_to.append(limits))
     with Chain(story.path(1)):
-        assert set_to == [(257, 4096)]
+        assert set_to == [(258, 4096)]
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "/", "/etc/passwd", "../full.img.zst", "a\0b", "x" * 5000])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rescue.errors import CancelledError, DamagedError, RefusedError, RescueError, TargetWriteError
+from rescue.errors import CancelledError, DamagedError, GoneError, RefusedError, RescueError, TargetWriteError
 from rescue.jobs.execute import Facts, execute
 from rescue.jobs.reporter import Reporter
 from rescue.model.plan import CaptureDisk, DeployImage, Plan, ReadBack, Step, VerifyImage, WipeTarget, WriteTable
@@ -75,6 +75,13 @@ def test_what_was_proved_is_said_only_when_it_was(tmp_path: Path) -> None:
         "/dev/nvme0n1 is backed up as /mnt/usb/a.img.zst: 2.0 KiB kept in 1.0 KiB."
         " The image was read again and every hash in it is right."
     )
+
+
+@pytest.mark.parametrize(("step", "anew"), [(CaptureDisk, True), (VerifyImage, False)])
+def test_a_backup_is_planned_anew_only_when_nothing_is_done(tmp_path: Path, step: type, anew: bool) -> None:
+    finished = run(BACKUP, Fake({step: GoneError("There is no image x.")}), tmp_path)[0]
+    assert finished.exit_code == 3
+    assert finished.facts.get("plan_anew", False) is anew
 
 
 def test_a_refusal_of_the_guard_writes_nothing(tmp_path: Path) -> None:

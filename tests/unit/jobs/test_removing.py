@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -9,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from rescue.engine.lineage import Lineages
-from rescue.errors import CancelledError, RefusedError
+from rescue.errors import CancelledError, RefusedError, RescueError, TargetWriteError
 from rescue.images.chain import Chain
 from rescue.images.format import Kind
 from rescue.images.proofs import read_proof, record_result
 from rescue.images.reader import ImageFile
 from rescue.images.secrets import NO_SECRETS
-from rescue.jobs.execute import Facts
+from rescue.jobs.execute import Facts, IncompleteError
 from rescue.jobs.removing import remove_images
 from rescue.jobs.reporter import Reporter
 from rescue.model.plan import DoomedImage, RemoveImages
@@ -88,6 +89,61 @@ def test_what_a_backup_holds_stays_and_so_does_what_that_needs(folder: Path) -> 
     assert facts["stayed"] == []
 
 
+def cut(folder: Path, name: str) -> None:
+    """Into three parts."""
+    content = (folder / name).read_bytes()
+    (folder / name).unlink()
+    third = len(content) // 3 + 1
+    for number in range(3):
+        (folder / f"{name}.00{number + 1}").write_bytes(content[number * third : (number + 1) * third])
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+@pytest.mark.parametrize("salvage", [False, True])
+def test_what_is_read_stays_with_all_of_its_chain(folder: Path, is_cut: bool, salvage: bool) -> None:
+    """Restored, mounted, checked, exported: all of them read through a chain."""
+    step = step_of(folder, "second.rimg", "third.rimg", "full.img.zst")
+    if is_cut:
+        cut(folder, "full.img.zst")
+        cut(folder, "third.rimg")
+    with Chain(folder / "third.rimg", salvage=salvage) as chain:
+        facts, said = removed(step)
+        assert (facts["removed"], facts["stayed"]) == (["second.rimg"], ["third.rimg", "full.img.zst"])
+        assert "it is mounted, it is being read" in said[0]
+        for file in chain.files:
+            assert file is not None
+            assert len(file.source.pread(file.source.size, 0)) == file.source.size
+    assert removed(step)[0]["removed"] == ["third.rimg", "full.img.zst"]
+
+
+def test_what_is_read_by_a_link_stays(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.img.zst").symlink_to(folder / "full.img.zst")
+    with Chain(tmp_path / "link.img.zst"):
+        assert removed(step_of(folder, "second.rimg", "third.rimg", "full.img.zst"))[0]["stayed"] == ["full.img.zst"]
+
+
+def test_without_locks_it_is_read_all_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("rescue.stores.locks.fcntl.flock", no_locks)
+    with Chain(folder / "third.rimg") as chain:
+        assert not chain.losses
+
+
+def test_what_is_being_removed_is_not_begun_to_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rescue.stores.removal._WAIT_SECONDS", 0)
+
+    def look() -> None:
+        for path in ("full.img.zst", "second.rimg"):
+            with pytest.raises(RefusedError, match="is being removed or changed right now"):
+                Chain(folder / path)
+        raise RefusedError("It stays.")
+
+    with pytest.raises(RefusedError, match="It stays"):
+        FolderStore(folder).remove("full.img.zst", look)
+
+
 def test_another_image_of_that_name_stays(folder: Path) -> None:
     step = step_of(folder, "second.rimg")
     write_image(first_day(99).disk(), folder / "second.rimg")
@@ -104,6 +160,44 @@ def test_what_is_gone_already_is_said(folder: Path) -> None:
     facts, said = removed(step)
     assert facts["removed"] == []
     assert said == ["second.rimg is gone already."]
+
+
+def test_one_that_cannot_be_removed_does_not_keep_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = step_of(folder, "second.rimg", "third.rimg", "full.img.zst")
+
+    def remove_file(path: Path) -> None:
+        if path.name == "second.rimg":
+            raise RescueError(f"{path} cannot be removed: Operation not permitted.")
+        path.unlink()
+
+    monkeypatch.setattr("rescue.stores.removal.remove_file", remove_file)
+    with pytest.raises(IncompleteError) as caught:
+        removed(step)
+    facts = caught.value.facts
+    assert (facts["removed"], facts["stayed"]) == (["third.rimg"], ["second.rimg", "full.img.zst"])
+    assert caught.value.exit_code == 1
+    assert caught.value.message.startswith(f"1 image removed from {folder}, ")
+    assert caught.value.message.endswith("second.rimg cannot be removed: Operation not permitted.")
+
+
+def test_nothing_more_goes_when_the_medium_does_not_take_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> None:
+        raise TargetWriteError("It cannot be written to.")
+
+    monkeypatch.setattr("rescue.stores.removal.sync_folder", fail)
+    with pytest.raises(TargetWriteError):
+        removed(step_of(folder, "second.rimg", "third.rimg"))
+    assert (folder / "third.rimg").exists()
+
+
+def test_a_link_stays_and_what_is_behind_it(folder: Path, tmp_path: Path) -> None:
+    step = step_of(folder, "second.rimg", "third.rimg")
+    (folder / "second.rimg").rename(tmp_path / "away.rimg")
+    (folder / "second.rimg").symlink_to(tmp_path / "away.rimg")
+    facts, said = removed(step)
+    assert (facts["removed"], facts["stayed"]) == (["third.rimg"], ["second.rimg"])
+    assert "is a link" in said[0]
+    assert (folder / "second.rimg").samefile(tmp_path / "away.rimg")
 
 
 def test_a_file_that_only_has_the_name_of_a_proof_stays(folder: Path) -> None:
@@ -132,11 +226,7 @@ def test_dying_anywhere_leaves_whole_images_and_the_same_command_ends_alike(stor
     shutil.copytree(story, folder)
     if split:
         for name in ("second.rimg", "full.img.zst"):
-            content = (folder / name).read_bytes()
-            (folder / name).unlink()
-            third = len(content) // 3 + 1
-            for number in range(3):
-                (folder / f"{name}.00{number + 1}").write_bytes(content[number * third : (number + 1) * third])
+            cut(folder, name)
     step = step_of(folder, "second.rimg", "third.rimg", "full.img.zst")
     seen = set()
     for left in deaths(folder, lambda: removed(step), tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rescue.errors import UsageError
-from rescue.model.lineage import Lineage, could_need, dependents_first, needed_by, with_needed
+from rescue.model.lineage import Lineage, could_need, dependents_first, needed_by, with_needed, without_aliases
 from rescue.model.plan import RemoveImages
 from rescue.model.survey import ChainLink, ImageSummary
 from rescue.planning.prune import StoreState, plan_prune
@@ -193,6 +193,23 @@ def test_what_counts_for_nothing_stays_and_keeps_nothing_else_from_counting() ->
     told = "\n".join(plan.warnings)
     assert all(f"{i.name} stays" in told for i in odd)
     assert "half.rimg.partial is an unfinished image" in told
+
+
+def test_a_link_stays_and_counts_for_nothing() -> None:
+    link, new, old = image("link", "2026-11-22T11:00:00Z"), image("new"), image("old", "2026-11-20T10:00:00Z")
+    upon = image("upon", "2026-11-21T10:00:00Z", ("link",))
+    gone, state = planned([link, new, old, upon], Rules(last=1), links=frozenset({"link"}))
+    assert gone == {"old"}
+    plan = plan_prune(state, PruneRequest(Rules(last=1)), now=NOW, zone=UTC)
+    assert any("link" in warning and "it is a link" in warning for warning in plan.warnings)
+
+
+def test_another_name_for_an_image_that_is_here_keeps_nothing_that_needs_it() -> None:
+    full, one, new = image("full", "2026-11-20T10:00:00Z"), image("one", "2026-11-21T10:00:00Z", ("full",)), image("new")
+    alias = image("latest", "2026-11-20T10:00:00Z", fingerprint="full")
+    images, links = [full, one, new, alias], frozenset({"latest"})
+    lineages = without_aliases([lineage(i) for i in images], links)
+    assert planned(images, Rules(last=1), links=links, lineages=lineages)[0] == {"full", "one"}
 
 
 def test_an_image_that_nobody_can_read_keeps_all() -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from rescue.errors import UsageError
+from rescue.errors import CredentialError, DamagedError, UsageError
+from rescue.images.reader import ImageReader
 from rescue.services.library import list_images
 from rescue.stores.folder import FolderStore
 from rescue.units import MIB
+from tests.unit.images.days import three_days
 from tests.unit.images.disks import small_disk, write_image
 
 TINY = small_disk(2, 9 * MIB)
@@ -54,6 +56,40 @@ def test_an_image_in_parts_is_listed_once_with_its_whole_size(tmp_path: Path) ->
     assert "disk.img.zst.002 is missing" in found.problem
     assert (found.name, found.problem_exit_code) == ("disk.img.zst", 4)
     assert found.stored_size == len(content) - third
+
+
+@pytest.mark.parametrize("state", ["image", "locked", "damaged"])
+def test_what_is_removed_while_it_is_listed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    """By a prune that runs at that moment: it is there when the folder is read, and gone when it is opened or right after."""
+    for name in ("a.img.zst", "b.img.zst", "c.img.zst"):
+        write_image(TINY, tmp_path / name)
+    errors = {"locked": CredentialError("It is encrypted."), "damaged": DamagedError("It is not complete.")}
+
+    def opened(path: Path, *more: object) -> ImageReader:
+        if path.name == "b.img.zst":
+            path.unlink()
+            if state in errors:
+                raise errors[state]
+        return ImageReader(path)
+
+    monkeypatch.setattr("rescue.services.library.open_image", opened)
+    assert [image.name for image in list_images(FolderStore(tmp_path))] == ["c.img.zst", "a.img.zst"]
+
+
+def test_a_chain_that_is_removed_while_it_is_listed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes from its newest image on, and the newest are looked at first."""
+    three_days(tmp_path)
+    monkeypatch.setattr("rescue.services.library._created", lambda header: int(header.kind))
+
+    def opened(path: Path, *more: object) -> ImageReader:
+        reader = ImageReader(path)
+        if path.name != "full.img.zst":
+            path.unlink()
+            (tmp_path / "full.img.zst").unlink(missing_ok=True)
+        return reader
+
+    monkeypatch.setattr("rescue.services.library.open_image", opened)
+    assert list_images(FolderStore(tmp_path)) == []
 
 
 def test_numbered_files_of_others_are_no_images(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from rescue.errors import RefusedError, RescueError, UsageError
+from rescue.errors import GoneError, RefusedError, RescueError
 from rescue.stores.folder import FolderStore
 from rescue.system.joined import open_source
 from rescue.units import MIB
@@ -43,16 +45,17 @@ def test_what_is_held_stays(tmp_path: Path, split: int) -> None:
             store.remove(NAME)
         assert sorted(os.listdir(tmp_path)) == before
     store.remove(NAME)
-    with pytest.raises(UsageError, match="There is no image"), store.hold(NAME):
+    with pytest.raises(GoneError, match="There is no image"), store.hold(NAME):
         pass
-    with pytest.raises(UsageError, match="There is no image"):
+    with pytest.raises(GoneError, match="There is no image"):
         store.remove(NAME)
 
 
 @pytest.mark.parametrize("split", [0, MIB])
-def test_the_last_look_is_under_the_lock(tmp_path: Path, split: int) -> None:
+def test_the_last_look_is_under_the_lock(tmp_path: Path, split: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody can begin to depend on it between that look and the removal; what the look raises keeps it."""
     store = stored(tmp_path, split)
+    monkeypatch.setattr("rescue.stores.removal._WAIT_SECONDS", 0)
 
     def still_needed() -> None:
         with pytest.raises(RefusedError, match="being removed right now"), store.hold(NAME):
@@ -67,12 +70,39 @@ def test_the_last_look_is_under_the_lock(tmp_path: Path, split: int) -> None:
         pass
 
 
+@pytest.mark.parametrize("goes", [False, True])
+def test_who_comes_while_it_is_removed_waits(tmp_path: Path, goes: bool) -> None:
+    store = stored(tmp_path)
+    found: list[str] = []
+
+    def hold() -> None:
+        try:
+            with store.hold(NAME):
+                found.append("held")
+        except GoneError:
+            found.append("gone")
+
+    thread = threading.Thread(target=hold)
+
+    def look() -> None:
+        thread.start()
+        thread.join(0.2)
+        assert not found
+        if not goes:
+            raise RefusedError("It is needed.")
+
+    with nullcontext() if goes else pytest.raises(RefusedError, match="It is needed"):
+        store.remove(NAME, look)
+    thread.join()
+    assert found == ["gone" if goes else "held"]
+
+
 def test_what_is_being_written_is_not_there_yet(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     with store.open_for_write(NAME, MIB) as writer:
         writer.write(DATA)
         for refuse in (store.remove, _enter(store)):
-            with pytest.raises(UsageError, match="There is no image"):
+            with pytest.raises(GoneError, match="There is no image"):
                 refuse(NAME)
         writer.commit()
     assert store.names() == [NAME]
@@ -89,9 +119,26 @@ def _enter(store: FolderStore) -> Callable[[str], None]:
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "target").write_bytes(b"precious")
     (tmp_path / NAME).symlink_to(tmp_path / "target")
-    with pytest.raises(RescueError, match="cannot be opened"):
-        FolderStore(tmp_path).remove(NAME)
+    store = FolderStore(tmp_path)
+    assert store.is_link(NAME)
+    with pytest.raises(RefusedError, match="is a link"):
+        store.remove(NAME)
     assert (tmp_path / "target").read_bytes() == b"precious"
+    assert (tmp_path / NAME).is_symlink()
+
+
+def test_what_is_behind_a_link_is_held(tmp_path: Path) -> None:
+    (real := tmp_path / "real").mkdir()
+    (links := tmp_path / "links").mkdir()
+    store = stored(real, MIB)
+    for file in real.iterdir():
+        (links / file.name).symlink_to(file)
+    assert FolderStore(links).is_link(NAME)
+    with FolderStore(links).hold(NAME), pytest.raises(RefusedError, match="builds on it"):
+        store.remove(NAME)
+    store.remove(NAME)
+    with pytest.raises(GoneError), FolderStore(links).hold(NAME):
+        pass
 
 
 @pytest.mark.parametrize("split", [0, MIB])
