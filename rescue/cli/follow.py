@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Literal, TextIO, TypeAlias, assert_never
 
-import msgspec
-
+from rescue.cli.json_text import json_text
 from rescue.cli.text import cut
 from rescue.model.progress import Event, Finished, Message, Progress
 from rescue.model.text import shown_lines
@@ -99,7 +98,8 @@ class _View:
                 if self._style == "json":
                     self._json({"level": event.level, "message": event.text})
                 else:
-                    self.say(f"Warning: {event.text}" if event.level == "warning" else event.text)
+                    text = shown_lines(event.text)
+                    self.say(f"Warning: {text}" if event.level == "warning" else text)
             case Finished():
                 pass
             case _:
@@ -136,17 +136,17 @@ class _View:
             self._open = False
 
     def _json(self, value: dict[str, str | int | float]) -> None:
-        print(msgspec.json.encode(value).decode(), file=self._stderr, flush=True)
+        print(json_text(value, indent=0), file=self._stderr, flush=True)
 
 
 def report(outcome: Outcome, as_json: bool) -> int:
     """Say the verdict: success and JSON on standard output, the rest on standard error. The exit code."""
     finished = outcome.finished
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(finished), indent=2).decode())
+        print(json_text(finished))
     if finished.state == "succeeded":
         if not as_json:
-            print(finished.message)
+            print(shown_lines(finished.message))
         return finished.exit_code
     print(f"rescue: {shown_lines(finished.message)}", file=sys.stderr)
     if finished.hint:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from rescue.cli.json_text import json_text
 from rescue.cli.options import Context, add_json
 from rescue.cli.secrets import Asker, add_secrets, new_passphrase, read_key_file, read_passphrase, secrets_to_open
 from rescue.errors import RescueError
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         area = rekey_file(path, secrets, changes)
     if arguments.json:
         shown = {"image": path, "opens_with": sorted(kind.words for kind in area.kinds), "damaged_slots": area.damaged}
-        print(msgspec.json.encode(shown).decode(), file=context.stdout)
+        print(json_text(shown, indent=0), file=context.stdout)
     else:
         print(f"The image opens with: {', '.join(kind.words for kind in sorted(area.kinds))}.", file=context.stdout)
         if area.damaged:
