@@ -111,7 +111,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     style = progress_style(arguments, context.stderr)
     if style == "bar":
         print("\n".join(plan_text(plan)), end="\n\n", file=context.stderr)
-    code = report(follow(lambda: machine.start(plan), style, context.stderr), arguments.json)
-    if recovery and code == 0:
+    outcome = follow(lambda: machine.start(plan), style, context.stderr)
+    if outcome.finished.exit_code and "hash" not in outcome.finished.facts:
+        recovery = ""  # there is no image that it opens
+    code = report(outcome, arguments.json, {"recovery_key": recovery} if recovery else {})
+    if recovery and not arguments.json:
         print(f"Recovery key (keep it on paper, away from the image): {recovery}", file=context.stdout)
     return code

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Literal, TextIO, TypeAlias, assert_never
+
+import msgspec
 
 from rescue.cli.json_text import json_text
 from rescue.cli.text import cut
@@ -139,11 +141,14 @@ class _View:
         print(json_text(value, indent=0), file=self._stderr, flush=True)
 
 
-def report(outcome: Outcome, as_json: bool) -> int:
-    """Say the verdict: success and JSON on standard output, the rest on standard error. The exit code."""
+def report(outcome: Outcome, as_json: bool, more: Mapping[str, str] | None = None) -> int:
+    """Say the verdict: success and JSON on standard output, the rest on standard error. The exit code.
+
+    ``more`` are fields that the JSON has besides.
+    """
     finished = outcome.finished
     if as_json:
-        print(json_text(finished))
+        print(json_text({**msgspec.to_builtins(finished), **(more or {})}))
     if finished.state == "succeeded":
         if not as_json:
             print(shown_lines(finished.message))
