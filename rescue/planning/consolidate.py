@@ -11,7 +11,7 @@ from rescue.planning.backup import StoreFacts
 from rescue.planning.names import OTHER_SUFFIX, SUFFIX, with_suffix
 from rescue.planning.verify import image_words, usable
 from rescue.planning.words import plain
-from rescue.stores.names import check_split
+from rescue.stores.names import check_new_name, check_split
 from rescue.units import GIB, human_size
 
 _FAT_FILE_LIMIT = 4 * GIB - 1
@@ -31,6 +31,7 @@ def plan_consolidate(image: ImageSummary, store: StoreFacts, name: str = "", spl
     suffix = OTHER_SUFFIX if image.encrypted else SUFFIX
     taken = set(store.names) | set(store.busy)
     chosen = with_suffix(name, suffix) if name else _default_name(image.name, suffix, taken)
+    check_new_name(chosen)
     if chosen in taken:
         raise RefusedError(f"{store.folder}/{chosen} exists already.", "Choose another name; images are never overwritten.")
     if store.filesystem in ("vfat", "msdos"):
