@@ -13,6 +13,7 @@ from rescue.cli.unlock import add_unlock, with_unlocked
 from rescue.errors import UsageError
 from rescue.images.secrets import new_recovery_key
 from rescue.services import BackupRequest
+from rescue.stores.address import local_path
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,7 +29,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         " (default: incremental where DEST holds an image of this disk, else full)",
     )
     parser.add_argument(
-        "--parent", default="", metavar="IMAGE", help="the image in DEST to build upon (default: auto, the newest of this disk)"
+        "--parent",
+        default="",
+        metavar="IMAGE",
+        help="the image in DEST to build upon, by name, path or file: URL (default: auto, the newest of this disk)",
     )
     parser.add_argument("--name", default="", help="name of the image (default: from the disk's model and the date)")
     parser.add_argument(
@@ -92,7 +96,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         comment=arguments.comment,
         verify=not arguments.no_verify,
         kind=arguments.kind,
-        parent=arguments.parent,
+        parent=_path(arguments.parent),
         split=arguments.split,
         encrypt=arguments.encrypt,
         anew=arguments.anew,
@@ -118,3 +122,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if recovery and not arguments.json:
         print(f"Recovery key (keep it on paper, away from the image): {recovery}", file=context.stdout)
     return code
+
+
+def _path(parent: str) -> str:
+    """An image in DEST by its path or its name, also where it was given as a URL."""
+    return local_path(parent) if parent.lower().startswith("file:") else parent

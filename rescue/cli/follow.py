@@ -16,7 +16,7 @@ import msgspec
 from rescue.cli.json_text import json_text
 from rescue.cli.text import cut
 from rescue.model.progress import Event, Finished, Message, Progress
-from rescue.model.text import shown_lines
+from rescue.model.text import shown, shown_lines
 from rescue.services import Job
 from rescue.units import human_duration, human_rate, human_size
 
@@ -151,7 +151,7 @@ def report(outcome: Outcome, as_json: bool, more: Mapping[str, str] | None = Non
         print(json_text({**msgspec.to_builtins(finished), **(more or {})}))
     if finished.state == "succeeded":
         if not as_json:
-            print(shown_lines(finished.message))
+            print(shown(finished.message))
         return finished.exit_code
     print(f"rescue: {shown_lines(finished.message)}", file=sys.stderr)
     if finished.hint:

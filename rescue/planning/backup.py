@@ -59,6 +59,8 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         raise UsageError(f"There is no compression level {request.level}.", "Levels go from 1 (fast) to 19 (small).")
     if any("\ud800" <= character <= "\udfff" for character in request.comment):
         raise UsageError("The comment holds bytes that are no UTF-8.", "Type it anew.")
+    if request.kind == "full" and request.parent:
+        raise UsageError("--kind full and --parent do not go together: a full image is made upon no other.", "Leave one out.")
     if disk.path in store.disks:
         raise RefusedError(
             f"{store.folder} is on {disk_words(disk)}, the disk that is to be backed up.", "Choose a folder on another disk."

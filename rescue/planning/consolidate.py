@@ -47,6 +47,11 @@ def plan_consolidate(image: ImageSummary, store: StoreFacts, name: str = "", spl
     warnings = []
     if image.encrypted:
         warnings.append("The new image opens with what is given now; other keys of the old one have to be added to it again.")
+    if store.free_bytes < data:
+        warnings.append(
+            f"{plain(store.folder)} has {human_size(store.free_bytes)} free for {human_size(data)} of data: it is enough only if"
+            " the data can be compressed that far. If not, this stops; it can go on when there is more room."
+        )
     return Plan(
         kind="consolidate",
         steps=(

@@ -119,6 +119,12 @@ def test_names_that_cannot_be(name: str) -> None:
         plan(request=BackupRequest(name=name))
 
 
+@pytest.mark.parametrize("parent", ["nonsense", "auto"])
+def test_a_full_image_has_no_parent(parent: str) -> None:
+    with pytest.raises(UsageError, match="do not go together"):
+        plan(request=BackupRequest(kind="full", parent=parent))
+
+
 def test_the_name_of_what_is_won_later_has_to_be_one_too() -> None:
     longest = "x" * (255 - len(".rescue-parts.img.zst") - 1)
     assert plan(request=BackupRequest(name=longest)).steps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rescue.errors import UsageError
@@ -24,3 +26,10 @@ def test_a_name_made_of_another_has_to_be_one_too() -> None:
     assert plan_consolidate(CHILD, STORE).steps
     with pytest.raises(UsageError, match="no UTF-8"):
         plan_consolidate(image("bad\udcff.rimg", needs=("full.img.zst",)), STORE)
+
+
+def test_a_place_with_too_little_room_is_told() -> None:
+    needed = CHILD.own_bytes + 1000
+    assert plan_consolidate(CHILD, replace(STORE, free_bytes=needed)).warnings == ()
+    (warning,) = plan_consolidate(CHILD, replace(STORE, free_bytes=needed - 1)).warnings
+    assert warning.startswith("/mnt/usb has ")

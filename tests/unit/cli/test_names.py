@@ -1,4 +1,4 @@
-"""Names that are no UTF-8, in results for programs and for people."""
+"""Names as people and programs give them and see them: also such that are no UTF-8, or that could steer a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ import pytest
 from rescue.cli.json_text import json_text
 from rescue.cli.main import main
 from rescue.cli.review import command_text
-from rescue.model.survey import ImageSummary
+from rescue.model.plan import Plan
+from rescue.model.progress import Finished
+from rescue.model.survey import DiskSurvey, ImageSummary
+from rescue.planning.request import BackupRequest
 from tests.unit.cli.recorded import RecordedMachine
 from tests.unit.planning.machines import IMAGE
 
@@ -73,3 +76,23 @@ def test_a_command_is_shown_as_a_shell_takes_it() -> None:
 def test_a_new_comment_has_to_be_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backup", "/dev/nvme0n1", "/d", "--comment", "\udcff"], RecordedMachine) == 2
     assert "The comment holds bytes that are no UTF-8." in capsys.readouterr().err
+
+
+def test_a_name_that_could_steer_the_terminal_is_shown_in_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    machine = RecordedMachine([Finished("succeeded", 0, "It is /d/a\x1b[2J\nb.")])
+    assert main(["backup", "/dev/nvme0n1", "/d", "--name", "a\x1b[2J\nb"], lambda: machine) == 0
+    assert capsys.readouterr().out == "It is /d/a\\x1b[2J\\x0ab.\n"
+
+
+def test_a_parent_may_be_a_url(capsys: pytest.CaptureFixture[str]) -> None:
+    wanted: list[str] = []
+
+    class Asked(RecordedMachine):
+        def plan_backup(self, source: DiskSurvey, store: str, request: BackupRequest) -> Plan:
+            """See Machine."""
+            wanted.append(request.parent)
+            return super().plan_backup(source, store, replace(request, parent=""))
+
+    for parent in ("file:///d/p%20q.img.zst", "FILE:/d/p.img.zst", "p.img.zst"):
+        assert main(["backup", "/dev/nvme0n1", "/d", "--parent", parent, "--dry-run"], Asked) == 0
+    assert wanted == ["/d/p q.img.zst", "/d/p.img.zst", "p.img.zst"]
