@@ -13,6 +13,7 @@ from rescue.cli.unlock import add_unlock, with_unlocked
 from rescue.errors import UsageError
 from rescue.images.secrets import new_recovery_key
 from rescue.services import BackupRequest
+from rescue.stores.address import local_path
 
 _ATTEMPTS = 3  # what it is made upon may be removed between the plan and its first step
 
@@ -30,7 +31,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         " (default: incremental where DEST holds an image of this disk, else full)",
     )
     parser.add_argument(
-        "--parent", default="", metavar="IMAGE", help="the image in DEST to build upon (default: auto, the newest of this disk)"
+        "--parent",
+        default="",
+        metavar="IMAGE",
+        help="the image in DEST to build upon, by name, path or file: URL (default: auto, the newest of this disk)",
     )
     parser.add_argument("--name", default="", help="name of the image (default: from the disk's model and the date)")
     parser.add_argument(
@@ -94,7 +98,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         comment=arguments.comment,
         verify=not arguments.no_verify,
         kind=arguments.kind,
-        parent=arguments.parent,
+        parent=_path(arguments.parent),
         split=arguments.split,
         encrypt=arguments.encrypt,
         anew=arguments.anew,
@@ -119,7 +123,14 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             break
         if style == "bar" and attempt + 1 < _ATTEMPTS:
             print("An image that it was to be made upon was removed meanwhile. Planned anew:", file=context.stderr)
-    code = report(outcome, arguments.json)
-    if recovery and code == 0:
+    if outcome.finished.exit_code and "hash" not in outcome.finished.facts:
+        recovery = ""  # there is no image that it opens
+    code = report(outcome, arguments.json, {"recovery_key": recovery} if recovery else {})
+    if recovery and not arguments.json:
         print(f"Recovery key (keep it on paper, away from the image): {recovery}", file=context.stdout)
     return code
+
+
+def _path(parent: str) -> str:
+    """An image in DEST by its path or its name, also where it was given as a URL."""
+    return local_path(parent) if parent.lower().startswith("file:") else parent

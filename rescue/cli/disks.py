@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-import msgspec
-
+from rescue.cli.json_text import json_text
 from rescue.cli.options import Context, add_json
 from rescue.cli.show import disk_text, survey_json
 from rescue.planning.alike import alike_words
@@ -26,7 +25,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     machine = context.machine
     surveys = [machine.survey_one(name) for name in arguments.disks] if arguments.disks else machine.survey()
     if arguments.json:
-        shown = msgspec.json.format(msgspec.json.encode([survey_json(s) for s in surveys]), indent=2).decode()
+        shown = json_text([survey_json(s) for s in surveys])
     else:
         said = ["\n".join(disk_text(s)) for s in surveys] + alike_words(surveys)
         shown = "\n\n".join(said) or "No disk was found."

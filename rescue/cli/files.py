@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from rescue.cli.follow import follow, report
+from rescue.cli.json_text import json_text
 from rescue.cli.options import Context, add_beside, add_job, add_json, progress_style
 from rescue.cli.review import plan_json, plan_text
 from rescue.cli.secrets import add_secrets, image_secrets, unlocked
@@ -182,7 +181,7 @@ def _show_volumes(opened: Opened, arguments: argparse.Namespace, context: Contex
             {"partition": v.partition, "inside": name, "filesystem": v.identity.type, "label": v.identity.label, "size": v.size}
             for name, v in found
         ]
-        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode(), file=context.stdout)
+        print(json_text(rows), file=context.stdout)
         return
     lines = table(
         [
@@ -198,7 +197,7 @@ def _show_volumes(opened: Opened, arguments: argparse.Namespace, context: Contex
 def _show_entries(tree: FileTree, entries: list[Entry], arguments: argparse.Namespace, context: Context, *, full: bool) -> None:
     if arguments.json:
         rows = [_entry_json(tree, entry) for entry in entries]
-        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode(), file=context.stdout)
+        print(json_text(rows), file=context.stdout)
         return
     sizes = [
         f"{entry.device[0]}, {entry.device[1]}" if entry.kind in (Kind.BLOCK, Kind.CHARACTER) else str(entry.size)

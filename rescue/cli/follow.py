@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -13,9 +13,10 @@ from typing import Literal, TextIO, TypeAlias, assert_never
 
 import msgspec
 
+from rescue.cli.json_text import json_text
 from rescue.cli.text import cut
 from rescue.model.progress import Event, Finished, Message, Progress
-from rescue.model.text import shown_lines
+from rescue.model.text import shown, shown_lines
 from rescue.services import Job
 from rescue.units import human_duration, human_rate, human_size
 
@@ -99,7 +100,8 @@ class _View:
                 if self._style == "json":
                     self._json({"level": event.level, "message": event.text})
                 else:
-                    self.say(f"Warning: {event.text}" if event.level == "warning" else event.text)
+                    text = shown_lines(event.text)
+                    self.say(f"Warning: {text}" if event.level == "warning" else text)
             case Finished():
                 pass
             case _:
@@ -136,17 +138,20 @@ class _View:
             self._open = False
 
     def _json(self, value: dict[str, str | int | float]) -> None:
-        print(msgspec.json.encode(value).decode(), file=self._stderr, flush=True)
+        print(json_text(value, indent=0), file=self._stderr, flush=True)
 
 
-def report(outcome: Outcome, as_json: bool) -> int:
-    """Say the verdict: success and JSON on standard output, the rest on standard error. The exit code."""
+def report(outcome: Outcome, as_json: bool, more: Mapping[str, str] | None = None) -> int:
+    """Say the verdict: success and JSON on standard output, the rest on standard error. The exit code.
+
+    ``more`` are fields that the JSON has besides.
+    """
     finished = outcome.finished
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(finished), indent=2).decode())
+        print(json_text({**msgspec.to_builtins(finished), **(more or {})}))
     if finished.state == "succeeded":
         if not as_json:
-            print(finished.message)
+            print(shown(finished.message))
         return finished.exit_code
     print(f"rescue: {shown_lines(finished.message)}", file=sys.stderr)
     if finished.hint:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import msgspec
-
 from rescue.cli.chains import list_text, needed_by
+from rescue.cli.json_text import json_text
 from rescue.cli.options import Context, add_json
 from rescue.cli.secrets import Asker, add_secrets, given_secrets
 from rescue.cli.show import image_json
@@ -32,7 +31,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.json:
         needing = needed_by(images)
         facts = [{**image_json(image), "needed_by": list(needing[image.path])} for image in images]
-        shown = msgspec.json.format(msgspec.json.encode(facts), indent=2).decode()
+        shown = json_text(facts)
     else:
         shown = "\n".join(list_text(images)) if images else f"No image was found in {folder}."
     print(shown, file=context.stdout)

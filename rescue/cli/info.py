@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-import msgspec
-
+from rescue.cli.json_text import json_text
 from rescue.cli.options import Context, add_json
 from rescue.cli.secrets import add_secrets, unlocked
 from rescue.cli.show import image_json, image_text
@@ -23,9 +22,5 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Open and show."""
     image = unlocked(arguments, context, arguments.image).image(arguments.image)
-    if arguments.json:
-        shown = msgspec.json.format(msgspec.json.encode(image_json(image)), indent=2).decode()
-    else:
-        shown = "\n".join(image_text(image))
-    print(shown, file=context.stdout)
+    print(json_text(image_json(image)) if arguments.json else "\n".join(image_text(image)), file=context.stdout)
     return 0

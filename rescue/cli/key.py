@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import msgspec
-
+from rescue.cli.json_text import json_text
 from rescue.cli.options import Context, add_json
 from rescue.cli.secrets import Asker, add_secrets, new_passphrase, read_key_file, read_passphrase, secrets_to_open
 from rescue.errors import RescueError
@@ -54,7 +53,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         area = rekey_file(path, secrets, changes)
     if arguments.json:
         shown = {"image": path, "opens_with": sorted(kind.words for kind in area.kinds), "damaged_slots": area.damaged}
-        print(msgspec.json.encode(shown).decode(), file=context.stdout)
+        text = json_text(shown, indent=0)
+        print(text if recovery is None else f" {text.removeprefix('{')}", file=context.stdout)
     else:
         print(f"The image opens with: {', '.join(kind.words for kind in sorted(area.kinds))}.", file=context.stdout)
         if area.damaged:
@@ -80,7 +80,8 @@ def _changes(arguments: argparse.Namespace, asker: Asker, recovery: str | None) 
 
 def _show_recovery(recovery: str, as_json: bool, context: Context) -> None:
     if as_json:
-        print(msgspec.json.encode({"recovery_key": recovery}).decode(), file=context.stdout)
+        # The rest of the object follows once the image is changed.
+        print(f"{json_text({'recovery_key': recovery}, indent=0).removesuffix('}')},", file=context.stdout)
     else:
         print(
             f"Recovery key (write it down: it counts once this command has succeeded):\n\n    {recovery}\n", file=context.stdout

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from rescue.cli.follow import progress_line
+from rescue.cli.json_text import json_text
 from rescue.cli.options import Context, progress_style
 from rescue.cli.text import table
 from rescue.model.lost import Lost
@@ -39,7 +39,7 @@ def search(arguments: argparse.Namespace, context: Context, survey: DiskSurvey) 
             }
             for one in lost
         ]  # fmt: skip
-        print(json.dumps({"lost": found, "command": command if believed(lost) else []}, indent=2), file=context.stdout)
+        print(json_text({"lost": found, "command": command if believed(lost) else []}), file=context.stdout)
         return 0
     print("\n".join(_text(survey, lost, command, arguments.deep)), file=context.stdout)
     return 0

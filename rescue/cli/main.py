@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import tempfile
@@ -75,6 +76,9 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None, machine: Callable[[], Machine] = LocalMachine) -> int:
     """Run one command and return its exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding has no characters for must not end a command that has done its work.
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = _parsed(argv)
     try:
         if arguments.scratch is not None:

@@ -6,14 +6,14 @@ import argparse
 import os
 from pathlib import Path
 
-import msgspec
-
+from rescue.cli.json_text import json_text
 from rescue.cli.options import Context, add_json
 from rescue.cli.secrets import Asker, add_secrets, given_secrets, secrets_to_open
 from rescue.cli.unlock import add_unlock, unlocked_secrets
 from rescue.errors import RescueError
 from rescue.jobs.hold import HoldRequest
 from rescue.jobs.holding import REGISTER, hold, release
+from rescue.model.text import shown
 from rescue.planning.words import plain
 from rescue.stores.address import local_path
 
@@ -51,8 +51,7 @@ def run_mount(arguments: argparse.Namespace, context: Context) -> int:
         secrets = unlocked_secrets(source, secrets, arguments, context)
     holder, answer = hold(request, secrets, REGISTER)
     if arguments.json:
-        shown = msgspec.json.encode({"folder": folder, "process": holder.pid, "volumes": answer.shown})
-        print(msgspec.json.format(shown, indent=2).decode(), file=context.stdout)
+        print(json_text({"folder": folder, "process": holder.pid, "volumes": answer.shown}), file=context.stdout)
     for defect in answer.defects:
         print(f"rescue: {plain(defect)}", file=context.stderr)
     for volume in answer.shown:
@@ -61,13 +60,13 @@ def run_mount(arguments: argparse.Namespace, context: Context) -> int:
         if volume.problem:
             print(f"{name} is not mounted: {plain(volume.problem)}", file=context.stderr)
         elif not arguments.json:
-            print(f"{name} ({plain(volume.filesystem)}) is mounted at {volume.folder}", file=context.stdout)
+            print(f"{name} ({plain(volume.filesystem)}) is mounted at {shown(volume.folder)}", file=context.stdout)
     if not any(volume.folder for volume in answer.shown):
         raise RescueError(
             "Nothing in the image could be mounted.", "rescue ls shows files of most file systems without mounting."
         )
     if not arguments.json:
-        print(f"To end this: rescue umount {folder}", file=context.stdout)
+        print(f"To end this: rescue umount {shown(folder)}", file=context.stdout)
     return 0
 
 
@@ -75,5 +74,5 @@ def run_umount(arguments: argparse.Namespace, context: Context) -> int:
     """Unmount and end the process."""
     folder = os.path.realpath(arguments.folder)
     release(folder, REGISTER)
-    print(f"{folder} is unmounted.", file=context.stdout)
+    print(f"{shown(folder)} is unmounted.", file=context.stdout)
     return 0

@@ -13,13 +13,14 @@ from rescue.cli.layout_text import layout_text
 from rescue.cli.lost import search
 from rescue.cli.options import Context, add_job, progress_style
 from rescue.cli.review import plan_json, plan_text
-from rescue.errors import RefusedError, UsageError
+from rescue.errors import ProgramError, RefusedError, UsageError
 from rescue.model.edit import MoveVolume
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey
 from rescue.planning.partition_plan import PartitionRequest, layouts_of
 from rescue.planning.partition_preview import preview
 from rescue.planning.words import disk_words
+from rescue.services import Machine
 
 _OPERATIONS = """operations, each one argument, done in this order:
   table gpt|mbr
@@ -79,17 +80,20 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     else:
         plan = machine.plan_partition(target, PartitionRequest(tuple(arguments.operations), arguments.save, arguments.go_on))
     if arguments.dry_run:
-        print(plan_json(plan) if arguments.json else "\n".join(_shown(plan, target, arguments.operations)), file=context.stdout)
+        print(
+            plan_json(plan) if arguments.json else "\n".join(_shown(plan, target, arguments.operations, machine)),
+            file=context.stdout,
+        )
         return 0
     style = progress_style(arguments, context.stderr)
     if style == "bar" or not arguments.yes:
-        print("\n".join(_shown(plan, target, arguments.operations)), file=context.stderr)
+        print("\n".join(_shown(plan, target, arguments.operations, machine)), file=context.stderr)
     if not arguments.yes:
         _confirm(plan, context.stdin, context.stderr)
     return report(follow(lambda: machine.start(plan), style, context.stderr), arguments.json)
 
 
-def _shown(plan: Plan, survey: DiskSurvey, operations: Sequence[str]) -> list[str]:
+def _shown(plan: Plan, survey: DiskSurvey, operations: Sequence[str], machine: Machine) -> list[str]:
     """The plan, and the partitions before and after it."""
     layouts = layouts_of(plan)
     if layouts is None:
@@ -98,9 +102,11 @@ def _shown(plan: Plan, survey: DiskSurvey, operations: Sequence[str]) -> list[st
     moved = [(step, p) for step in plan.steps if isinstance(step, MoveVolume) for p in step.after.partitions]
     after = before | {p.start: step.identity for step, p in moved if p.number == step.number}
     # A queue that goes on after an interrupted move has been done in part, and cannot be done from its beginning.
-    with suppress(RefusedError, UsageError):
-        found = preview(survey, operations, lambda: str(uuid4())).survey
-        after = {volume.start: volume.identity for volume in found.volumes} if operations else after
+    with suppress(RefusedError, UsageError, ProgramError):
+        found = preview(survey, operations, lambda: str(uuid4()))
+        after = {volume.start: volume.identity for volume in found.survey.volumes} if operations else after
+        new = [p for p in layouts[1].partitions if p.start in found.added and p.kind != "extended"]
+        after |= {p.start: machine.content_at(survey, p.start, p.end) for p in new}
     return ["Before:", *layout_text(layouts[0], before), "", "After:", *layout_text(layouts[1], after), "", *plan_text(plan)]
 
 

@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TextIO
 
-import msgspec
-
 from rescue.cli.follow import follow, report
+from rescue.cli.json_text import json_text
 from rescue.cli.options import Context, add_job, progress_style
 from rescue.cli.review import plan_json, plan_text
 from rescue.cli.secrets import Asker, add_secrets, given_secrets
@@ -57,7 +56,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         if arguments.json:
             facts = {"store": str(Path(local_path(arguments.store))), "removed": [], "stayed": [], "freed_bytes": 0}
             shown = {"type": "finished", "state": "succeeded", "exit_code": 0, "message": "Nothing is removed.", "facts": facts}
-            print(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode(), file=context.stdout)
+            print(json_text(shown), file=context.stdout)
         return 0
     if not arguments.yes:
         confirm_removal(plan, context.stdin, context.stderr)

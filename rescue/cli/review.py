@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import textwrap
+from collections.abc import Sequence
 from typing import TextIO
 
-import msgspec
-
+from rescue.cli.json_text import json_text
 from rescue.cli.text import WIDTH
 from rescue.errors import RefusedError
 from rescue.model.plan import Plan
+from rescue.model.text import shown
 from rescue.planning.words import disk_words
 
 
@@ -18,24 +19,35 @@ def plan_text(plan: Plan) -> list[str]:
     """The plan as it is reviewed: what is done, what is lost, what to mind, and the command."""
     lines = []
     for number, sentence in enumerate(plan.sentences, 1):
-        lines += _wrapped(f"{number}. ", sentence)
+        lines += _wrapped(f"{number}. ", shown(sentence))
     if plan.target is not None and (plan.losses or plan.kind != "partition"):
         lines += ["", f"Lost on {disk_words(plan.target)}:"]
-        lines += [line for loss in plan.losses for line in _wrapped("- ", loss)] or ["- nothing: the disk is blank"]
+        lines += [line for loss in plan.losses for line in _wrapped("- ", shown(loss))] or ["- nothing: the disk is blank"]
     elif plan.losses:
         lines += ["", "Removed:"]
-        lines += [line for loss in plan.losses for line in _wrapped("- ", loss)]
+        lines += [line for loss in plan.losses for line in _wrapped("- ", shown(loss))]
     if plan.warnings:
         lines.append("")
-        lines += [line for warning in plan.warnings for line in _wrapped("Warning: ", warning)]
+        lines += [line for warning in plan.warnings for line in _wrapped("Warning: ", shown(warning))]
     if plan.command:
-        lines += ["", f"Command: {shlex.join(plan.command)}"]
+        lines += ["", f"Command: {command_text(plan.command)}"]
     return lines
+
+
+def command_text(words: Sequence[str]) -> str:
+    """A command as a shell takes it, in characters that a terminal may have."""
+    return " ".join(shlex.quote(word) if shown(word) == word else f"$'{_escaped(word)}'" for word in words)
+
+
+def _escaped(word: str) -> str:
+    """A word for the shell's ``$'…'``, as its bytes."""
+    data = word.encode("utf-8", "surrogateescape")
+    return "".join(chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}" for byte in data)
 
 
 def plan_json(plan: Plan) -> str:
     """The plan as a document."""
-    return msgspec.json.format(msgspec.json.encode(plan), indent=2).decode()
+    return json_text(plan)
 
 
 def _wrapped(lead: str, text: str) -> list[str]:

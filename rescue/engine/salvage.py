@@ -304,14 +304,14 @@ def _claim(folder: Path, disk: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if owner.exists():
-            said = owner.read_text("utf-8", "replace").strip()
+            said = owner.read_text("utf-8", "surrogateescape").strip()
             if said != disk.strip():
                 raise RefusedError(
                     f"{folder} holds what was salvaged from another disk: {said[:200]}.",
                     f"Give this disk another folder. It is: {disk.strip()}.",
                 )
         else:
-            owner.write_text(disk.strip() + "\n", "utf-8")
+            owner.write_text(disk.strip() + "\n", "utf-8", "surrogateescape")
     except OSError as error:
         raise TargetWriteError(f"{folder} cannot be used to salvage into: {error.strerror}.") from error
 

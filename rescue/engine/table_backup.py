@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from rescue.model.disk import Disk
 from rescue.model.extents import Extent, ExtentMap
 from rescue.model.layout import Layout
 from rescue.model.source import Source
+from rescue.model.text import shown
 from rescue.system.blockfile import FileSink, FileSource, is_block_device
 from rescue.units import MIB
 
@@ -78,11 +80,14 @@ def make_backup(
 def write_backup(file: str, backup: TableBackup) -> None:
     """Keep it in a new file, on the medium. Raises RefusedError when the file is there, RescueError."""
     path = Path(file)
+    # MessagePack holds UTF-8 alone, and what the disk was called is told to people.
+    disk = replace(backup.disk, path=shown(backup.disk.path), beside=tuple(map(shown, backup.disk.beside)))
+    data = msgspec.msgpack.encode(msgspec.structs.replace(backup, disk=disk))
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as out:
-            out.write(_MAGIC + zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(backup)))
+            out.write(_MAGIC + zstandard.ZstdCompressor().compress(data))
             out.flush()
             os.fsync(out.fileno())
     except FileExistsError as error:

@@ -12,6 +12,7 @@ import msgspec
 from rescue.errors import RescueError
 from rescue.images.proofs import SUFFIX as PROOF
 from rescue.images.proofs import proof_path
+from rescue.model import documents
 from rescue.model.damage import VolumeDamage
 from rescue.units import MIB
 
@@ -34,7 +35,7 @@ def read_damage(image: str | Path, fingerprint: str) -> tuple[VolumeDamage, ...]
     """What is kept of the image with this fingerprint; nothing when there is no such file, or it makes no sense."""
     try:
         with damage_path(image).open("rb") as file:
-            kept = msgspec.json.decode(file.read(_LIMIT), type=_Kept)
+            kept = documents.decode(file.read(_LIMIT), type=_Kept)
     except (OSError, UnicodeError, msgspec.MsgspecError):
         return ()
     return kept.damage if kept.fingerprint == fingerprint else ()
@@ -46,7 +47,7 @@ def keep_damage(image: str | Path, fingerprint: str, damage: tuple[VolumeDamage,
     draft = path.with_name(path.name + ".new")
     try:
         with draft.open("wb") as file:
-            file.write(msgspec.json.encode(_Kept(fingerprint, damage)))
+            file.write(documents.encode(_Kept(fingerprint, damage)))
             file.flush()
             os.fsync(file.fileno())
         draft.rename(path)
@@ -64,7 +65,7 @@ def remove_damage(image: str | Path) -> None:
         if path.is_symlink():
             return
         with path.open("rb") as file:
-            msgspec.json.decode(file.read(_LIMIT), type=_Kept)
+            documents.decode(file.read(_LIMIT), type=_Kept)
         path.unlink()
     except (FileNotFoundError, IsADirectoryError, msgspec.MsgspecError, UnicodeDecodeError):
         return

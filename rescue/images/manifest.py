@@ -10,6 +10,7 @@ from rescue.images.clear import ClearContent, are_sane
 from rescue.images.crypto import KEYS_SIZE
 from rescue.images.format import MAX_FILES, MAX_MANIFEST, MAX_ROWS, TAG_MANIFEST, Header, Kind, decompress_exactly
 from rescue.images.segment import SegmentEntry
+from rescue.model import documents
 from rescue.model.disk import Disk
 from rescue.model.layout import Layout
 from rescue.model.nested import MAX_DEPTH, depth, walk
@@ -77,7 +78,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     def pack(self) -> bytes:
         """The payload."""
-        text = msgspec.json.encode(self)
+        text = documents.encode(self)
         frame = zstandard.ZstdCompressor(level=9, write_content_size=True).compress(text)
         return TAG_MANIFEST + len(text).to_bytes(4, "little") + frame
 
@@ -95,7 +96,7 @@ class Manifest(msgspec.Struct, frozen=True):
         if payload[:8] != TAG_MANIFEST or not 0 < length <= MAX_MANIFEST:
             raise DamagedError("The image's manifest is damaged.")
         try:
-            return msgspec.json.decode(decompress_exactly(payload[12:], length), type=Manifest)
+            return documents.decode(decompress_exactly(payload[12:], length), type=Manifest)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise FormatError(f"The image's manifest does not hold what it must: {error}.") from error
 

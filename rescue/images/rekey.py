@@ -150,13 +150,20 @@ class _KeyFile:
             self._source = FileSource(path)
             fcntl.flock(self._sink.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            what = "is in use: a backup builds upon it, or it is being read" if self._is_held() else "is being changed"
             self.close()
-            raise RefusedError(
-                f"{path} is in use: it is mounted, or another command reads or changes it.", "Wait until that has ended."
-            ) from error
+            raise RefusedError(f"{path} {what} by another command.", "Wait until that has ended.") from error
         except BaseException:
             self.close()
             raise
+
+    def _is_held(self) -> bool:
+        """Whether those that have it locked only keep it as it is (stores/removal.py)."""
+        try:
+            fcntl.flock(self._sink.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     @property
     def size(self) -> int:

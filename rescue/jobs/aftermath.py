@@ -134,7 +134,7 @@ def _what_is_left(step: CaptureDisk | ConsolidateImage) -> str:
     except (RescueError, OSError):
         return f"What was written of {step.store}/{step.name} is not an image yet."
     if left is None:
-        return "The incomplete image was removed."
+        return "It left no incomplete image."
     return (
         f"What was written is kept ({human_size(left.size)}, {step.store}/{step.name}.partial): run the same command again to"
         " go on with it."

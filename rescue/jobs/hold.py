@@ -19,6 +19,7 @@ from rescue.errors import RescueError
 from rescue.images.chain import Chain
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.jobs.secrets import receive
+from rescue.model import documents
 
 
 class HoldRequest(msgspec.Struct, frozen=True):
@@ -43,7 +44,7 @@ class HoldAnswer(msgspec.Struct, frozen=True):
 
 
 def _say(answer: HoldAnswer) -> None:
-    sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+    sys.stdout.write(documents.encode(answer).decode() + "\n")
     sys.stdout.flush()
 
 
@@ -79,5 +80,5 @@ def main(request: HoldRequest, secrets: Secrets) -> int:
 
 
 if __name__ == "__main__":
-    _request = msgspec.json.decode(sys.argv[1], type=HoldRequest)
+    _request = documents.decode(sys.argv[1].encode(), type=HoldRequest)
     sys.exit(main(_request, receive(int(sys.argv[2])) if len(sys.argv) > 2 else NO_SECRETS))

@@ -23,6 +23,7 @@ from rescue.jobs.hold import HoldAnswer, HoldRequest
 from rescue.jobs.job import start_time
 from rescue.jobs.secrets import send
 from rescue.jobs.spawn import SECRET_VARIABLES
+from rescue.model import documents
 from rescue.system.run import run
 
 # Who keeps what mounted, as long as this computer runs.
@@ -57,7 +58,7 @@ def hold(request: HoldRequest, secrets: Secrets | None, register: Path) -> tuple
     Raises RescueError when nothing could be mounted: its exit code is that of the cause.
     """
     pipe = send(secrets) if secrets is not None and (secrets or secrets.volume_keys) else None
-    command = [sys.executable, "-m", "rescue.jobs.hold", msgspec.json.encode(request).decode()]
+    command = [sys.executable, "-m", "rescue.jobs.hold", documents.encode(request).decode()]
     environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
@@ -81,7 +82,7 @@ def hold(request: HoldRequest, secrets: Secrets | None, register: Path) -> tuple
     with child.stdout as said:
         line = said.readline()
     try:
-        answer = msgspec.json.decode(line, type=HoldAnswer)
+        answer = documents.decode(line, type=HoldAnswer)
     except msgspec.MsgspecError as error:
         raise RescueError("The process that shall keep it mounted died.") from error
     if answer.exit_code or not any(volume.folder for volume in answer.shown):
@@ -91,7 +92,7 @@ def hold(request: HoldRequest, secrets: Secrets | None, register: Path) -> tuple
     holder = Holder(request.folder, request.image, answer.workspace, child.pid, start_time(child.pid))
     if child.poll() is None:
         register.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (register / f"{child.pid}.json").write_bytes(msgspec.json.encode(holder))
+        (register / f"{child.pid}.json").write_bytes(documents.encode(holder))
     return holder, answer
 
 
@@ -99,7 +100,7 @@ def holders(register: Path) -> Iterator[Holder]:
     """Those that were started and not ended by :func:`release`, also when they have died since."""
     for file in sorted(register.glob("*.json")):
         with contextlib.suppress(OSError, msgspec.MsgspecError):
-            yield msgspec.json.decode(file.read_bytes(), type=Holder)
+            yield documents.decode(file.read_bytes(), type=Holder)
 
 
 def release(folder: str, register: Path) -> None:

@@ -17,6 +17,7 @@ from rescue.errors import RescueError
 from rescue.jobs.aftermath import after_kill, nothing_done
 from rescue.jobs.folder import JOURNAL, LOCK, PLAN, PROCESS
 from rescue.jobs.journal import JournalReader
+from rescue.model import documents
 from rescue.model.plan import Plan
 from rescue.model.progress import Event, Finished, Progress
 
@@ -47,7 +48,7 @@ class FolderJob:
         self._folder = folder
         self._child = child
         try:
-            self._plan = msgspec.json.decode((folder / PLAN).read_bytes(), type=Plan)
+            self._plan = documents.decode((folder / PLAN).read_bytes(), type=Plan)
         except (OSError, msgspec.DecodeError) as error:
             raise RescueError(f"{folder} is not the folder of a job.") from error
         self._reader = JournalReader(folder / JOURNAL)
@@ -117,7 +118,7 @@ class FolderJob:
             self._child.terminate()  # nobody else can have got its number before it was waited for
             return
         try:
-            process = msgspec.json.decode((self._folder / PROCESS).read_bytes(), type=Process)
+            process = documents.decode((self._folder / PROCESS).read_bytes(), type=Process)
             handle = os.pidfd_open(process.pid)
         except (OSError, msgspec.DecodeError):
             return

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import msgspec
-
+from rescue.model import documents
 from rescue.model.progress import Event
 
 
@@ -15,11 +14,10 @@ class JournalWriter:
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._encoder = msgspec.json.Encoder()
 
     def write(self, event: Event) -> None:
         """Append one event."""
-        os.write(self._fd, self._encoder.encode(event) + b"\n")
+        os.write(self._fd, documents.encode(event) + b"\n")
 
     def close(self) -> None:
         """Close the file."""
@@ -32,7 +30,6 @@ class JournalReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
-        self._decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
     def read(self) -> list[Event]:
         """The events since the last call. A line that is not complete yet waits for the next one."""
@@ -44,4 +41,4 @@ class JournalReader:
             return []
         end = data.rfind(b"\n") + 1
         self._offset += end
-        return [self._decoder.decode(line) for line in data[:end].splitlines()]
+        return [documents.decode(line, Event) for line in data[:end].splitlines()]

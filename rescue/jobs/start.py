@@ -7,14 +7,13 @@ import os
 import shutil
 from pathlib import Path
 
-import msgspec
-
 from rescue.errors import RefusedError
 from rescue.images.secrets import Secrets
 from rescue.jobs.folder import LOCK, PLAN, PROCESS, make_folder
 from rescue.jobs.job import FolderJob, Process, list_jobs, start_time
 from rescue.jobs.secrets import send
 from rescue.jobs.spawn import Standby, spawn
+from rescue.model import documents
 from rescue.model.plan import Plan
 
 _KEEP = 50  # finished jobs
@@ -36,14 +35,14 @@ def start(plan: Plan, root: Path, secrets: Secrets | None = None, standby: Stand
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            _write(folder, PLAN, msgspec.json.encode(plan))
+            _write(folder, PLAN, documents.encode(plan))
             child = (standby.give(folder, lock, pipe) if standby else None) or spawn(folder, lock, pipe)
         finally:
             os.close(lock)
     finally:
         if pipe is not None:
             os.close(pipe)
-    _write(folder, PROCESS, msgspec.json.encode(Process(child.pid, start_time(child.pid))))
+    _write(folder, PROCESS, documents.encode(Process(child.pid, start_time(child.pid))))
     return FolderJob(folder, child)
 
 

@@ -15,8 +15,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-import msgspec
-
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.jobs.execute import execute
 from rescue.jobs.folder import JOURNAL, PLAN
@@ -25,6 +23,7 @@ from rescue.jobs.perform import EngineSteps
 from rescue.jobs.reporter import Reporter
 from rescue.jobs.secrets import receive
 from rescue.jobs.spawn import taken
+from rescue.model import documents
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken
 
@@ -48,7 +47,7 @@ def main(folder: Path, secrets: Secrets = NO_SECRETS) -> int:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the line to whoever started it may break; the job goes on
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
-    plan = msgspec.json.decode((folder / PLAN).read_bytes(), type=Plan)
+    plan = documents.decode((folder / PLAN).read_bytes(), type=Plan)
     journal = JournalWriter(folder / JOURNAL)
     with Reporter(journal.write) as reporter, EngineSteps(plan, socket.gethostname(), secrets) as performer:
         finished = execute(plan, performer, token, reporter, folder)

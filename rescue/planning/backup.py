@@ -18,7 +18,7 @@ from rescue.planning.salvage import mending, name_of_more, plan_mending, salvage
 from rescue.planning.verify import OPEN, OPENING, when
 from rescue.planning.words import disk_words, plain, whole_warnings
 from rescue.planning.writable import refuse_moving
-from rescue.stores.names import check_split
+from rescue.stores.names import check_new_name, check_split
 from rescue.system.joined import MAX_PARTS
 from rescue.units import GIB, human_size
 
@@ -57,6 +57,10 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         refuse_moving(survey)
     if request.level and request.level not in _LEVELS:
         raise UsageError(f"There is no compression level {request.level}.", "Levels go from 1 (fast) to 19 (small).")
+    if any("\ud800" <= character <= "\udfff" for character in request.comment):
+        raise UsageError("The comment holds bytes that are no UTF-8.", "Type it anew.")
+    if request.kind == "full" and request.parent:
+        raise UsageError("--kind full and --parent do not go together: a full image is made upon no other.", "Leave one out.")
     if disk.path in store.disks:
         raise RefusedError(
             f"{store.folder} is on {disk_words(disk)}, the disk that is to be backed up.", "Choose a folder on another disk."
@@ -76,6 +80,7 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         name = with_suffix(request.name, suffix)
     else:
         name = begun.name if begun else default_name(disk, host, today, taken | store.left, suffix)
+    check_new_name(name)
     if name in store.names:
         raise RefusedError(f"{store.folder}/{name} exists already.", "Choose another name; images are never overwritten.")
     if name in store.busy:
@@ -130,6 +135,7 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
             steps.append(VerifyImage(title="Check the image", image=f"{store.folder}/{name}", own_only=parent is not None))
         holds = (name, *(_needed(store.images, parent) if parent else ()))
         more = name_of_more(name, taken | store.left)
+        check_new_name(more)
         hard, said = mending(disk, store.folder, name, more, request, holds=holds, split=split)
         steps += hard
         sentences += ["Go on over what cannot be read, and take first what can be read quickly.", *said]

@@ -11,7 +11,7 @@ from rescue.planning.backup import StoreFacts
 from rescue.planning.names import OTHER_SUFFIX, SUFFIX, with_suffix
 from rescue.planning.verify import image_words, usable
 from rescue.planning.words import plain
-from rescue.stores.names import check_split
+from rescue.stores.names import check_new_name, check_split
 from rescue.units import GIB, human_size
 
 _FAT_FILE_LIMIT = 4 * GIB - 1
@@ -31,6 +31,7 @@ def plan_consolidate(image: ImageSummary, store: StoreFacts, name: str = "", spl
     suffix = OTHER_SUFFIX if image.encrypted else SUFFIX
     taken = set(store.names) | set(store.busy)
     chosen = with_suffix(name, suffix) if name else _default_name(image.name, suffix, taken)
+    check_new_name(chosen)
     if chosen in taken:
         raise RefusedError(f"{store.folder}/{chosen} exists already.", "Choose another name; images are never overwritten.")
     if store.filesystem in ("vfat", "msdos"):
@@ -46,6 +47,11 @@ def plan_consolidate(image: ImageSummary, store: StoreFacts, name: str = "", spl
     warnings = []
     if image.encrypted:
         warnings.append("The new image opens with what is given now; other keys of the old one have to be added to it again.")
+    if store.free_bytes < data:
+        warnings.append(
+            f"{plain(store.folder)} has {human_size(store.free_bytes)} free for {human_size(data)} of data: it is enough only if"
+            " the data can be compressed that far. If not, this stops; it can go on when there is more room."
+        )
     return Plan(
         kind="consolidate",
         steps=(

@@ -28,6 +28,7 @@ class Draft:
     warnings: list[str] = field(default_factory=list)
     changed: list[Extent] = field(default_factory=list)
     bytes: int = 0
+    added: list[int] = field(default_factory=list)  # starts of what is on the disk already, and which nobody looked at
 
     @staticmethod
     def of(target: DiskSurvey) -> Draft:

@@ -160,6 +160,7 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
             kind = "" if new.kind == "primary" else f" ({new.kind})"
             draft.sentences.append(f"Add partition {new.number}{kind} to the table, {place_words(new)}, with what is in it.")
             if new.kind != "extended":
+                draft.added.append(new.start)
                 _spare(draft, new)
         case Delete():
             partition = partition_of(before, operation.number)

@@ -13,11 +13,15 @@ from rescue.planning.partition_plan import add_operation
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """``survey`` is the disk as it is to be; ``sentences`` tell for each operation what it does, ``warnings`` what to know."""
+    """``survey`` is the disk as it is to be; ``sentences`` tell for each operation what it does, ``warnings`` what to know.
+
+    ``added``: the starts of partitions with what is on the disk already, which the survey does not know.
+    """
 
     survey: DiskSurvey
     sentences: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    added: tuple[int, ...] = ()
 
 
 def preview(target: DiskSurvey, operations: Sequence[str], new_guid: Callable[[], str]) -> Preview:
@@ -37,4 +41,6 @@ def preview(target: DiskSurvey, operations: Sequence[str], new_guid: Callable[[]
     ]
     if layout.label == "none":
         volumes = list(target.volumes)
-    return Preview(replace(target, layout=layout, volumes=tuple(volumes)), tuple(said), tuple(dict.fromkeys(draft.warnings)))
+    added = tuple(start for start in draft.added if start not in draft.contents)
+    warnings = tuple(dict.fromkeys(draft.warnings))
+    return Preview(replace(target, layout=layout, volumes=tuple(volumes)), tuple(said), warnings, added)

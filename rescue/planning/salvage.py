@@ -13,6 +13,7 @@ from rescue.planning.names import OTHER_SUFFIX, slug, with_suffix
 from rescue.planning.request import BackupRequest
 from rescue.planning.verify import OPEN, OPENING
 from rescue.planning.words import disk_words, plain
+from rescue.stores.names import check_new_name
 from rescue.units import human_size
 
 _MORE: Final = re.compile(r"-more(-\d+)?$")
@@ -77,8 +78,9 @@ def plan_mending(
     split: int,
     command: tuple[str, ...],
 ) -> Plan:
-    """Ask the disk for what its newest image lacks, and for nothing else."""
+    """Ask the disk for what its newest image lacks, and for nothing else. Raises UsageError (a name that cannot be)."""
     name = name_of_more(image.name, taken)
+    check_new_name(name)
     steps, sentences = mending(disk, store, image.name, name, request, holds=holds, split=split)
     sentences[0] = (
         f"Read of {disk_words(disk)} only the {human_size(image.bad_bytes)} that {plain(image.name)} lacks, block by block and"

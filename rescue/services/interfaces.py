@@ -15,7 +15,7 @@ from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken, Event, Finished
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
-from rescue.model.volume import Volume
+from rescue.model.volume import Identity, Volume
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
 from rescue.planning.retention import PruneRequest
@@ -197,6 +197,10 @@ class Machine(Protocol):
 
     def find_lost(self, survey: DiskSurvey, deep: bool, token: CancelToken, progress: Callable[[int, int], None]) -> list[Lost]:
         """Search the free space of a disk for partitions that its table does not name. Raises CancelledError, RescueError."""
+        ...
+
+    def content_at(self, survey: DiskSurvey, start: int, end: int) -> Identity:
+        """What is in these bytes of a disk, whatever its table says; nothing where that is not known. Raises RescueError."""
         ...
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:

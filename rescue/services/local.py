@@ -21,6 +21,7 @@ from rescue.devices.udev import list_disks, watch
 from rescue.devices.usage import stands_on
 from rescue.engine.survey import survey_disk
 from rescue.errors import DamagedError, RefusedError, RescueError, UsageError
+from rescue.filesystems.identify import identify
 from rescue.images.begun import read_header
 from rescue.images.chain import open_chain
 from rescue.images.secrets import NO_SECRETS, Secrets
@@ -36,7 +37,7 @@ from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
-from rescue.model.volume import Volume
+from rescue.model.volume import Identity, Volume
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.beside import without
 from rescue.planning.clone import plan_clone, refuse_clone
@@ -319,6 +320,10 @@ class LocalMachine:
         from rescue.services.partitions import find_lost
 
         return find_lost(survey, deep, token, progress)
+
+    def content_at(self, survey: DiskSurvey, start: int, end: int) -> Identity:
+        """See Machine."""
+        return identify(survey.disk.path, start, end - start)
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""

@@ -24,6 +24,7 @@ from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken
 from rescue.model.survey import DiskSurvey
+from rescue.model.text import shown
 from rescue.planning.partition_plan import PartitionRequest, plan_partition, plan_repair, plan_undo
 from rescue.system.blockfile import FileSource
 from rescue.units import human_size
@@ -54,7 +55,7 @@ def newest_file(disk: Disk) -> str:
         except RescueError:
             continue
         if (kept.serial, kept.wwn, kept.size) == (disk.serial, disk.wwn, disk.size) and (
-            not disk.is_file or kept.path == disk.path
+            not disk.is_file or shown(kept.path) == shown(disk.path)
         ):
             return str(file)
     raise UsageError(f"No partition table of {disk.title} is kept in {tables_folder()}.", "Name the file: --undo FILE.")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from rescue.errors import RefusedError, RescueError, TargetWriteError, UsageError
+from rescue.model.text import shown
 from rescue.system.joined import found_parts, part_name, part_path
 from rescue.units import MIB, human_size
 
@@ -37,6 +38,8 @@ def check_name(name: str) -> None:
 def check_new_name(name: str) -> None:
     """Raise UsageError for what cannot be the name of a new object."""
     check_name(name)
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise UsageError(f"{shown(name)[:80]} cannot be the name of an image: it holds bytes that are no UTF-8.", "Type it anew.")
     if len(os.fsencode(name)) > _NAME_LIMIT:
         raise UsageError(f"The name {name[:40]}… is too long.", f"Use at most {_NAME_LIMIT} bytes.")
     if part_name(name):

@@ -72,6 +72,10 @@ def test_the_command_that_is_named_puts_them_back(rescue: Rescue, scattered: Pat
     run(["cp", "--sparse=always", str(scattered), str(disk)])
     command = json.loads(rescue.ok("partition", disk, "--search", "--json").out)["command"]
     assert command[:2] == ["rescue", "partition"]
+    after = rescue.ok(*command[1:], "--dry-run").out.partition("After:")[2].partition("1. ")[0]
+    for name in ("FAT “ESP”", "ext4 “root”", "xfs “data”", "btrfs “pool”", "NTFS “Windows”", "swap “swap”", "f2fs “flash”"):
+        assert name in after
+    assert "unknown content" not in after
     rescue.ok(*command[1:], "--yes", "--save", tmp_path / "old.rescue-table")
     run(["sgdisk", "--verify", str(disk)])
     for start, _, _, kind, _ in _CONTENT:

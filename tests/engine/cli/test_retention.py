@@ -173,7 +173,19 @@ def test_pruning_killed_again_and_again(rescue: Rescue, store: Path) -> None:
     # All were made today: a newer differential image upon the full one lets the others go.
     full = next(name for name in _names(store) if name.startswith("d0")).removesuffix(".001")
     options = ["--encrypt"] if full.endswith(".rimg") else []
-    rescue.ok("backup", _source(store), store, "--kind", "differential", "--parent", store / full, "--name", "x", "--no-verify", *options)
+    rescue.ok(
+        "backup",
+        _source(store),
+        store,
+        "--kind",
+        "differential",
+        "--parent",
+        store / full,
+        "--name",
+        "x",
+        "--no-verify",
+        *options,
+    )
     expected = sorted([*(name for name in _names(store) if name.startswith("d0")), "x.rimg"])
     _forget(rescue)
     chance = random.Random(7)

@@ -22,7 +22,7 @@ from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken, Event, Finished
 from rescue.model.survey import ChainLink, DiskSurvey, ImageSummary, Place
-from rescue.model.volume import Volume
+from rescue.model.volume import Identity, Volume
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.clone import plan_clone
 from rescue.planning.consolidate import plan_consolidate
@@ -164,6 +164,10 @@ class RecordedMachine:
         """See Machine."""
         progress(survey.disk.size, survey.disk.size)
         return self.lost
+
+    def content_at(self, survey: DiskSurvey, start: int, end: int) -> Identity:
+        """See Machine."""
+        return Identity("ext4", label=f"at {start}")
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""

@@ -67,8 +67,9 @@ def test_a_new_passphrase(image: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_new_recovery_key_opens_the_image(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rescue("key", image, "--passphrase-file", image.parent / "old", "--new-recovery-key", "--json") == 0
-    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert key_area_of(image).open(Secrets(recovery=shown[0]["recovery_key"])) == KEYS
+    shown = json.loads(capsys.readouterr().out)
+    assert list(shown) == ["recovery_key", "image", "opens_with", "damaged_slots"]
+    assert key_area_of(image).open(Secrets(recovery=shown["recovery_key"])) == KEYS
     assert rescue("key", image, "--passphrase-file", image.parent / "old", "--new-recovery-key") == 0
     text = capsys.readouterr().out
     assert "write it down" in text

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
+from rescue.cli.main import main
 from rescue.cli.secrets import (
     Asker,
     add_secrets,
@@ -20,6 +22,8 @@ from rescue.cli.secrets import (
 )
 from rescue.errors import CredentialError, RescueError, UsageError
 from rescue.images.secrets import Secrets
+from rescue.model.progress import Finished
+from tests.unit.cli.recorded import RecordedMachine
 from tests.unit.images.test_secrets import TEXT
 
 
@@ -160,3 +164,24 @@ def test_wrong_usage(words: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as exit_:
         parser.parse_args(words)
     assert exit_.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (Finished("succeeded", 0, "Done.", "", {"hash": "ab"}), True),
+        (Finished("failed", 4, "Not proved.", "", {"hash": "ab"}), True),
+        (Finished("failed", 1, "No room."), False),
+    ],
+)
+def test_a_recovery_key_is_told_in_the_verdict(
+    end: Finished, told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RESCUE_PASSPHRASE", "correct horse")
+    command = ["backup", "/dev/nvme0n1", "/d", "--encrypt", "--recovery-key", "--no-verify"]
+    assert main([*command, "--json"], lambda: RecordedMachine([end])) == end.exit_code
+    verdict = json.loads(capsys.readouterr().out)
+    assert verdict["message"] == end.message
+    assert ("recovery_key" in verdict) is told
+    main(command, lambda: RecordedMachine([end]))
+    assert ("Recovery key (keep it on paper, away from the image): " in capsys.readouterr().out) is told

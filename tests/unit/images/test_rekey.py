@@ -241,13 +241,17 @@ def test_a_real_file(tmp_path: Path) -> None:
     assert path.stat().st_size == len(IMAGE)
 
 
-def test_two_at_once_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("lock", "words"),
+    [(fcntl.LOCK_EX, "is being changed by another command"), (fcntl.LOCK_SH, "is in use: a backup builds upon it")],
+)
+def test_two_at_once_are_refused(lock: int, words: str, tmp_path: Path) -> None:
     path = tmp_path / "a.rimg"
     path.write_bytes(IMAGE)
     fd = os.open(path, os.O_RDWR)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        with pytest.raises(RefusedError, match="another command"):
+        fcntl.flock(fd, lock)
+        with pytest.raises(RefusedError, match=words):
             rekey_file(path, OLD, Changes(NEW), CHEAP)
     finally:
         os.close(fd)

@@ -138,3 +138,9 @@ def test_cancelled_between_two_steps(tmp_path: Path) -> None:
     finished, _ = run(RESTORE, performer, tmp_path, token)
     assert performer.done == [WipeTarget, DeployImage]
     assert finished.state == "cancelled"
+
+
+def test_a_backup_that_began_nothing_removed_nothing(tmp_path: Path) -> None:
+    plan = Plan("backup", (CaptureDisk("Back up", LAPTOP, str(tmp_path), "a.img.zst"),), ())
+    finished, _ = run(plan, Fake({CaptureDisk: RefusedError("It exists already.")}), tmp_path)
+    assert finished.hint == f"It left no incomplete image. {LAPTOP.path} was not changed."

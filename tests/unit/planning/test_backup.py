@@ -113,6 +113,25 @@ def test_names_that_are_taken() -> None:
     assert made.steps[0].name == "samsung-ssd-980-2026-11-22-3.img.zst"
 
 
+@pytest.mark.parametrize("name", ["a/b", "..", ".hid", "x" * 245, "Ü" * 130, "bad\udcff", "a\0b"])
+def test_names_that_cannot_be(name: str) -> None:
+    with pytest.raises(UsageError, match=r"the name of an image|too long"):
+        plan(request=BackupRequest(name=name))
+
+
+@pytest.mark.parametrize("parent", ["nonsense", "auto"])
+def test_a_full_image_has_no_parent(parent: str) -> None:
+    with pytest.raises(UsageError, match="do not go together"):
+        plan(request=BackupRequest(kind="full", parent=parent))
+
+
+def test_the_name_of_what_is_won_later_has_to_be_one_too() -> None:
+    longest = "x" * (255 - len(".rescue-parts.img.zst") - 1)
+    assert plan(request=BackupRequest(name=longest)).steps
+    with pytest.raises(UsageError, match="too long"):
+        plan(request=BackupRequest(name=longest, salvage=True))
+
+
 @pytest.mark.parametrize("level", [20, -3])
 def test_levels_that_do_not_exist(level: int) -> None:
     with pytest.raises(UsageError, match="compression level"):

@@ -79,3 +79,11 @@ def test_what_is_added_to_a_new_table_is_not_erased() -> None:
     added = (32256, end - 512 * 100)
     assert not any(extent.start < added[1] and added[0] < extent.end for extent in erased.extents)
     assert any("nothing of what is added" in sentence for sentence in plan.sentences)
+
+
+def test_what_is_added_is_named_unless_it_is_known() -> None:
+    add = f"add start={GIB} size={GIB}"
+    empty = replace(LAPTOP_SURVEY, layout=replace(LAPTOP_SURVEY.layout, partitions=()), volumes=())
+    assert preview(empty, (add,), lambda: GUID).added == (GIB,)
+    assert preview(empty, (add, "format 1 fs=ext4"), lambda: GUID).added == ()
+    assert preview(empty, (f"create start={GIB} size={GIB}",), lambda: GUID).added == ()

@@ -33,7 +33,7 @@ from rescue.model.plan import (
 )
 from rescue.model.progress import CancelToken, Event, Finished, Message, Progress
 from rescue.model.survey import BegunImage, DiskSurvey, ImageSummary, Place
-from rescue.model.volume import Volume
+from rescue.model.volume import Identity, Volume
 from rescue.planning.extract import FolderFacts, plan_extract, without_nested
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.retention import PruneRequest
@@ -416,6 +416,10 @@ class RecordedMachine:
         self.deep.append(deep)
         progress(survey.disk.size, survey.disk.size)
         return self.lost
+
+    def content_at(self, survey: DiskSurvey, start: int, end: int) -> Identity:
+        """See Machine."""
+        return Identity("ext4", label=f"at {start}")
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""
