@@ -192,6 +192,8 @@ class Capture:
             if begun
             else new_start(self._making, self._disk, self._chunk, FRAME_SIZE, created, self._parent, secrets)
         )
+        if self._salvage is not None:
+            self._salvage.belongs_to(start.header.uuid_text)
         self._use(start.keys)
         self._is_plain = start.header.is_plain
         cipher = Cipher(start.header, start.keys)

@@ -87,8 +87,8 @@ def mend_image(
     """Ask ``disk`` for all that ``image`` lacks, and write what it gives to ``opened()`` as an image upon that one.
 
     ``folder`` keeps what is known of the disk, and what was won until it is in an image. ``progress`` is told bytes that are
-    decided. Raises RefusedError when the disk was changed since, CancelledError, TargetWriteError, and as Chain. A disk that
-    does not answer any more is no error: what was won before is in the image.
+    decided. Raises RefusedError when the disk was changed since or the folder is of other images, CancelledError,
+    TargetWriteError, and as Chain. A disk that does not answer any more is no error: what was won before is in the image.
     """
     with Chain(image, secrets) as chain:
         wanted = missing_of(chain)
@@ -98,7 +98,9 @@ def mend_image(
             if source.size != chain.header.disk_size:
                 raise RefusedError(f"{disk.title} has another size than the disk in {image}.")
             who = replace(disk, size=source.size).who
-            with Salvage(source, folder, disk=who, sector_size=disk.physical_sector_size) as salvage:
+            with Salvage(
+                source, folder, disk=who, image=chain.header.uuid_text, sector_size=disk.physical_sector_size
+            ) as salvage:
                 gone: SourceReadError | None = None
                 missing = wanted
                 refuse_changed(source, chain, disk)
@@ -163,6 +165,7 @@ def write_mended(
     making = replace(making, kind=Kind.INCREMENTAL, parent=chain.path, encrypt=bool(chain.header.encryption))
     header = chain.header
     start = new_start(making, old.disk, header.chunk_size, header.frame_limit, created, chain, secrets)
+    salvage.belongs_to(start.header.uuid_text)
     writer = ImageWriter(output, start.header, Cipher(start.header, start.keys), start.key_area)
     effort = Effort(making.level)
     size = min(FRAME_SIZE, chain.header.frame_limit)

@@ -8,13 +8,16 @@ Two parts, in this order, because each further read may be the disk's last:
    what failed sector by sector, then all of it, then again.
 
 What it wins is kept in a folder beside the image until it is in one: ``map`` (a ddrescue mapfile; finished there means:
-held in ``rescued``) and ``rescued``. A killed run continues where it was; a later run skips what is known to be bad.
+held in ``rescued``), ``rescued``, and ``disk``, which says from which disk and for which images. Other disks can be called
+the same, so what is held gets into those images only. A killed run continues where it was; a later run skips what is known
+to be bad.
 """
 
 from __future__ import annotations
 
 import errno
 import mmap
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -22,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from rescue.engine.rescue_map import FAILED, RescueMap, Status, load_map, save_map
 from rescue.engine.rescued_data import RescuedData
@@ -39,6 +42,7 @@ _ERRORS_BEFORE_PROBE: Final = 8  # in a row; then the disk is asked for somethin
 _MEDIUM: Final = frozenset((errno.EIO, errno.ENODATA, errno.EILSEQ, errno.EREMOTEIO, errno.ETIMEDOUT, errno.EBADMSG))
 _GONE: Final = frozenset((errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.ENOTCONN, errno.ESHUTDOWN, errno.ECONNABORTED))
 _SAVE_EVERY: Final = 5.0  # seconds
+_IMAGE: Final = "image "  # and a UUID: a line of the file "disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,16 @@ class Salvage:
         folder: Path,
         *,
         disk: str,
+        image: str = "",
         sector_size: int = 512,
         base: Base | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``folder`` is made if needed. ``disk`` says whose it is (serial number, size); ``sector_size``: the physical one.
+        """``folder`` is made if needed. ``disk`` says whose it is (serial number, size); ``image``: the UUID of the
+        one that lacks something, "" while there is none yet. ``sector_size``: the physical one.
 
-        Raises RefusedError when the folder belongs to another disk; FormatError, RescueError when it cannot be used.
+        Raises RefusedError when the folder holds what is of another image, or is of another disk if there is no image yet;
+        FormatError, RescueError when it cannot be used.
         """
         self.size = source.size
         self._source = source
@@ -73,7 +80,7 @@ class Salvage:
         self._clock = clock
         self._lock = Lock()
         self._folder = folder
-        _claim(folder, disk)
+        _claim(folder, disk, image)
         self._map = load_map(folder / "map", source.size)
         with ExitStack() as undo:
             self._data = undo.enter_context(RescuedData(folder / "rescued", source.size))
@@ -167,6 +174,13 @@ class Salvage:
                 )  # fmt: skip
             finally:
                 self.save()
+
+    def belongs_to(self, image: str) -> None:
+        """Remember that what is held is of this image as well (its UUID), which is about to be made. Raises TargetWriteError."""
+        try:
+            _add_image(self._folder, image)
+        except OSError as error:
+            raise TargetWriteError(f"{self._folder} cannot be written: {error.strerror}.") from error
 
     def save(self) -> None:
         """Bring what was won and the map onto the medium. Raises TargetWriteError."""
@@ -298,28 +312,90 @@ def _missing(extent: Extent, buffer: memoryview) -> Extent:
     return extent
 
 
-def _claim(folder: Path, disk: str) -> None:
-    """Make the folder and write whose it is, or refuse one that belongs to another disk."""
-    owner = folder / "disk"
+class _Owner(NamedTuple):
+    """Whose a folder is: the disk in words, and the UUIDs of the images that were made of it."""
+
+    disk: str
+    images: frozenset[str]
+
+
+def _line(disk: str) -> str:
+    return " ".join(disk.split())
+
+
+def _owner(folder: Path) -> _Owner | None:
+    try:
+        first, *others = (folder / "disk").read_text("utf-8", "surrogateescape").splitlines() or [""]
+    except FileNotFoundError:
+        return None
+    return _Owner(_line(first), frozenset(line.removeprefix(_IMAGE) for line in others if line.startswith(_IMAGE)))
+
+
+def _add_image(folder: Path, image: str) -> None:
+    owner = _owner(folder)
+    if owner is not None and image in owner.images:
+        return
+    with (folder / "disk").open("a", encoding="utf-8") as file:
+        # A line that a power cut halved ends here.
+        file.write(f"\n{_IMAGE}{image}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _holds_data(folder: Path) -> bool:
+    try:
+        return (folder / "rescued").stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _refused(folder: Path, owner: _Owner | None) -> RefusedError:
+    if owner is None:
+        whose = "that does not say from which disk"
+    elif owner.images:
+        whose = f"for another image, of this disk: {owner.disk[:200]}"
+    else:
+        whose = f"from another disk: {owner.disk[:200]}"
+    return RefusedError(
+        f"{folder} holds what was salvaged {whose}.",
+        "Move that folder elsewhere and run the same command again. Remove it only when its own images are gone, or lack"
+        " nothing any more.",
+    )
+
+
+def _claim(folder: Path, disk: str, image: str = "") -> None:
+    """Make the folder and write whose it is, or refuse one that belongs to others; a mere map of others is forgotten."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if owner.exists():
-            said = owner.read_text("utf-8", "surrogateescape").strip()
-            if said != disk.strip():
-                raise RefusedError(
-                    f"{folder} holds what was salvaged from another disk: {said[:200]}.",
-                    f"Give this disk another folder. It is: {disk.strip()}.",
-                )
-        else:
-            owner.write_text(disk.strip() + "\n", "utf-8", "surrogateescape")
+        owner = _owner(folder)
+        if owner is not None and (image in owner.images if image else owner.disk == _line(disk)):
+            return
+        if _holds_data(folder) if image else owner is not None:
+            raise _refused(folder, owner)
+        if owner is not None:
+            forget(folder)
+            folder.mkdir(exist_ok=True)
+        (folder / "disk").write_text(_line(disk) + "\n", "utf-8", "surrogateescape")
+        if image:
+            _add_image(folder, image)
     except OSError as error:
         raise TargetWriteError(f"{folder} cannot be used to salvage into: {error.strerror}.") from error
 
 
-def begin_anew(folder: Path, disk: str) -> None:
-    """Remove what an earlier salvage left of this disk. Raises RefusedError when it is of another one, RescueError."""
-    _claim(folder, disk)
-    forget(folder)
+def make_ready(folder: Path, disk: str, *, goes_on: bool) -> None:
+    """Remove what was known of ``disk``, or with ``goes_on`` of another one, before an image is captured.
+
+    Raises RefusedError when something was read with patience for another image, which no capture may use or throw away;
+    RescueError.
+    """
+    try:
+        owner = _owner(folder)
+        if _holds_data(folder):
+            raise _refused(folder, owner)
+    except OSError as error:
+        raise RescueError(f"{folder} cannot be read: {error.strerror}.") from error
+    if not goes_on or (owner is not None and owner.disk != _line(disk)):
+        forget(folder)
 
 
 def forget(folder: Path) -> None:

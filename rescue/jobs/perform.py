@@ -182,11 +182,11 @@ class EngineSteps:
         from rescue.engine.making import Making
         from rescue.jobs.destination import StoreDestination
 
-        if step.salvage and not step.begun:
-            from rescue.engine.salvage import begin_anew
+        if step.salvage:
+            from rescue.engine.salvage import make_ready
 
-            # What was won from the disk in an earlier state is not of this image.
-            begin_anew(Path(step.salvage), step.source.who)
+            # What was known of the disk in an earlier state is not of this image.
+            make_ready(Path(step.salvage), step.source.who, goes_on=bool(step.begun))
         with StoreDestination(FolderStore(step.store), step.name, step.split, anew=step.anew) as output:
             output.hold(list(step.holds))
             result = capture_disk(

@@ -104,7 +104,7 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
             encrypt=request.encrypt,
             begun=begun.stored if goes_on and begun else 0,
             anew=request.anew,
-            salvage=salvage_folder(store.folder, disk) if request.salvage else "",
+            salvage=salvage_folder(store.folder, name) if request.salvage else "",
             decrypt=request.decrypt,
         )
     ]

@@ -9,7 +9,7 @@ from typing import Final
 from rescue.model.disk import Disk
 from rescue.model.plan import MendImage, MountImage, Plan, Step, VerifyImage
 from rescue.model.survey import ImageSummary
-from rescue.planning.names import OTHER_SUFFIX, slug, with_suffix
+from rescue.planning.names import OTHER_SUFFIX, with_suffix
 from rescue.planning.request import BackupRequest
 from rescue.planning.verify import OPEN, OPENING
 from rescue.planning.words import disk_words, plain
@@ -19,15 +19,21 @@ from rescue.units import human_size
 _MORE: Final = re.compile(r"-more(-\d+)?$")
 
 
-def salvage_folder(store: str, disk: Disk) -> str:
-    """Where it is kept what is known of a failing disk, whatever images of it are made."""
-    name = disk.path.rsplit("/", 1)[-1] if disk.is_file else f"{disk.model} {disk.serial or disk.wwn}"
-    return f"{store}/{slug(name) or 'disk'}.rescue"
+def salvage_folder(store: str, image: str) -> str:
+    """Where it is kept what is known of a failing disk: beside the image that lacks something, for it and those upon it.
+
+    Named by the image (its name in the store), because two disks can be called the same.
+    """
+    return f"{store}/{_stem(image)}.rescue"
+
+
+def _stem(image: str) -> str:
+    return _MORE.sub("", with_suffix(image, ""))
 
 
 def name_of_more(image: str, taken: Container[str]) -> str:
     """The name of an image that mends another one: ``laptop-more.rimg``, ``laptop-more-2.rimg``."""
-    stem = _MORE.sub("", with_suffix(image, ""))
+    stem = _stem(image)
     name, count = f"{stem}-more{OTHER_SUFFIX}", 1
     while name in taken:
         count += 1
@@ -39,7 +45,7 @@ def mending(
     disk: Disk, store: str, image: str, name: str, request: BackupRequest, *, holds: tuple[str, ...], split: int
 ) -> tuple[list[Step], list[str]]:
     """The steps and sentences that get what ``image`` (its name in the store) lacks into an image upon it, and prove that."""
-    folder = salvage_folder(store, disk)
+    folder = salvage_folder(store, image)
     steps: list[Step] = [
         MendImage(
             title="Read again what could not be read",

@@ -199,6 +199,40 @@ def test_nothing_beside_an_encrypted_image_tells_names(rescue: Rescue, tmp_path:
         assert path.is_dir() or b"file-7" not in path.read_bytes()
 
 
+def test_two_disks_that_are_called_the_same(rescue: Rescue, tmp_path: Path, dest: Path) -> None:
+    ends = {"a": 23605248, "b": 23597056}
+    contents, disks = {}, {}
+    for name in ends:
+        (tmp_path / name).mkdir()
+        good = sparse(tmp_path / f"{name}.good", 32 * MIB)
+        run(["sfdisk", "--quiet", str(good)], stdin=b"label: gpt\nstart=2048, size=61440, type=L\n")
+        with good.open("r+b") as file:
+            file.seek(_OFFSET)
+            file.write(random.Random(name).randbytes(30 * MIB))
+        contents[name], disks[name] = good.read_bytes(), tmp_path / name / "disk.raw"
+
+    def salvage(name: str, *options: str) -> tuple[int, dict[str, object]]:
+        bad = ExtentMap([(23592960, ends[name])])
+        with failing_disk(tmp_path / f"{name}.good", disks[name], bad):
+            result = rescue("backup", disks[name], dest, "--salvage", "--json", *options)
+        return result.code, json.loads(result.out)["facts"]
+
+    code, first = salvage("a")
+    assert (code, first["missing_bytes"]) == (4, ends["a"] - 23592960)
+    kept = {path: path.read_bytes() for path in dest.glob("*.rescue/rescued")}
+    code, second = salvage("b", "--kind", "full")
+    assert (code, second["missing_bytes"]) == (4, ends["b"] - 23592960)
+    assert all(path.read_bytes() == data for path, data in kept.items())
+    code, third = salvage("a")
+    assert (code, third["won_bytes"], third["missing_bytes"]) == (4, 0, ends["a"] - 23592960)
+    for name, facts in (("a", third), ("b", second)):
+        target = tmp_path / f"{name}.target"
+        assert rescue("restore", str(facts["image"]), target, "--yes", "--salvage").code == 4
+        expected = bytearray(contents[name])
+        expected[23592960 : ends[name]] = bytes(ends[name] - 23592960)
+        assert target.read_bytes() == expected
+
+
 def test_killed_among_the_hard_parts_it_goes_on(rescue: Rescue, tmp_path: Path, good: Path, dest: Path) -> None:
     start = _place(good, 2)
     # Every other sector: much to try, and much to win.

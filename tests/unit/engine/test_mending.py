@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from rescue.engine.deploy import Deployment
 from rescue.engine.gaps import pieces
 from rescue.engine.making import Making, Plain
 from rescue.engine.mending import Mended, mend_image, missing_of
-from rescue.engine.salvage import Salvage
+from rescue.engine.salvage import Salvage, make_ready
 from rescue.engine.verify import verify_image
 from rescue.errors import CancelledError, DamagedError, RefusedError, SourceReadError
 from rescue.images.chain import Chain
@@ -68,6 +69,10 @@ class _Place:
 
     def salvage(self, source: Source | None = None) -> Salvage:
         return Salvage(source or self.disk, self.kept, disk=_description().who)
+
+    def salvage_of(self, image: Path) -> Salvage:
+        with Chain(image) as chain:
+            return Salvage(self.disk, self.kept, disk=_description().who, image=chain.header.uuid_text)
 
     def image(self, name: str = "one.img.zst", making: Making | None = None, secrets: Secrets = NO_SECRETS) -> Path:
         path = self.folder / name
@@ -269,6 +274,52 @@ def test_cancelled_it_goes_on_with_what_it_won(place: _Place) -> None:
     assert held
     place.disk.reads = []
     place.mend(image, "two.rimg")
+    assert not held.intersection(ExtentMap(sorted(place.disk.reads)))
+    _check(place.folder / "two.rimg", _LOST)
+
+
+def test_what_was_won_for_another_image_is_not_used(place: _Place) -> None:
+    """Two disks that are called the same, and a folder that is of the images of the one."""
+    ours = place.image()
+    place.disk = FailingDisk(bytes(len(_DISK.content)), _BAD)
+    place.disk.data = b"".join((_DISK.content[:MIB], random.Random(9).randbytes(10 * MIB), _DISK.content[11 * MIB :]))
+    with place.salvage() as salvage:
+        salvage.rescue(ExtentMap([(7 * MIB, 8 * MIB)]), token=CancelToken(), progress=_nothing)
+    owner = place.kept / "disk"
+    owner.write_text(owner.read_text().replace("image ", "image 0"))
+    before = {path.name: path.read_bytes() for path in place.kept.iterdir()}
+    place.disk = FailingDisk(_DISK.content, _BAD)
+    with pytest.raises(RefusedError, match="for another image") as refused:
+        place.mend(ours, "two.rimg")
+    assert "Move that folder elsewhere" in refused.value.hint
+    assert {path.name: path.read_bytes() for path in place.kept.iterdir()} == before
+    assert not (place.folder / "two.rimg").exists()
+    with pytest.raises(RefusedError, match="for another image"):
+        make_ready(place.kept, _description().who, goes_on=False)
+    place.kept.rename(place.folder / "elsewhere")
+    place.mend(ours, "two.rimg")
+    _check(place.folder / "two.rimg", _LOST)
+
+
+def test_a_mere_map_of_another_image_is_forgotten(place: _Place) -> None:
+    ours = place.image()
+    owner = place.kept / "disk"
+    owner.write_text(owner.read_text().replace("image ", "image 0"))
+    place.mend(ours, "two.rimg")
+    _check(place.folder / "two.rimg", _LOST)
+
+
+def test_a_disk_that_is_called_another_way_now_goes_on_with_its_image(place: _Place) -> None:
+    """In another enclosure a disk has another serial number."""
+    ours = place.image()
+    owner = place.kept / "disk"
+    owner.write_text(owner.read_text().replace("disk", "enclosure"))
+    with place.salvage_of(ours) as salvage:
+        salvage.rescue(ExtentMap([(7 * MIB - 4096, 7 * MIB)]), token=CancelToken(), progress=_nothing)
+        held = salvage.held
+    assert held
+    place.disk.reads.clear()
+    place.mend(ours, "two.rimg")
     assert not held.intersection(ExtentMap(sorted(place.disk.reads)))
     _check(place.folder / "two.rimg", _LOST)
 

@@ -16,7 +16,7 @@ from rescue.planning.request import BackupRequest, RestoreRequest
 from rescue.planning.restore import plan_restore
 from rescue.planning.salvage import name_of_more, salvage_folder
 from rescue.units import GIB, KIB
-from tests.unit.planning.machines import BLANK_SURVEY, IMAGE, LAPTOP, LAPTOP_SURVEY
+from tests.unit.planning.machines import BLANK_SURVEY, IMAGE, LAPTOP_SURVEY
 
 _DAMAGE = (VolumeDamage(2, 8 * KIB, ("/home/anna/\x1b[2Jthesis.odt",), 3, 4 * KIB, 2 * KIB, 0, 2 * KIB),)
 _LACKING = replace(IMAGE, name="laptop.img.zst", path="/mnt/usb/laptop.img.zst", bad_bytes=8 * KIB, damage=_DAMAGE)
@@ -36,7 +36,7 @@ def test_the_first_run_takes_the_easy_then_the_hard() -> None:
     assert isinstance(second, VerifyImage)
     assert isinstance(mount, MountImage)
     assert (capture.name, mend.image, mend.name) == ("laptop.img.zst", "laptop.img.zst", "laptop-more.rimg")
-    assert capture.salvage == mend.salvage == salvage_folder("/mnt/usb", LAPTOP)
+    assert capture.salvage == mend.salvage == "/mnt/usb/laptop.rescue"
     assert mend.holds == ("laptop.img.zst",)
     assert (first.image, second.image, mount.image) == (
         "/mnt/usb/laptop.img.zst", "/mnt/usb/laptop-more.rimg", "/mnt/usb/laptop-more.rimg",
@@ -44,6 +44,12 @@ def test_the_first_run_takes_the_easy_then_the_hard() -> None:
     # What is wrong in the image is not looked for on a failing disk.
     assert mount.source is None
     assert "--salvage" in made.command
+
+
+def test_what_is_known_of_a_disk_is_kept_with_its_images() -> None:
+    assert {salvage_folder("/s", f"{name}") for name in ("a.img.zst", "a-more.rimg", "a-more-2.rimg")} == {"/s/a.rescue"}
+    # Two disks of one model without a serial number, or two files of one name.
+    assert salvage_folder("/s", "disk-2026-11-22.img.zst") != salvage_folder("/s", "disk-2026-11-22-2.img.zst")
 
 
 def test_the_next_run_reads_only_what_is_missing() -> None:
