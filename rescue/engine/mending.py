@@ -98,9 +98,8 @@ def mend_image(
             if source.size != chain.header.disk_size:
                 raise RefusedError(f"{disk.title} has another size than the disk in {image}.")
             who = replace(disk, size=source.size).who
-            with Salvage(
-                source, folder, disk=who, image=chain.header.uuid_text, sector_size=disk.physical_sector_size
-            ) as salvage:
+            image_uuid, keys = chain.header.uuid_text, chain.image.keys
+            with Salvage(source, folder, disk=who, image=image_uuid, keys=keys, sector_size=disk.physical_sector_size) as salvage:
                 gone: SourceReadError | None = None
                 missing = wanted
                 refuse_changed(source, chain, disk)

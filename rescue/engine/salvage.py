@@ -31,6 +31,7 @@ from rescue.engine.rescue_map import FAILED, RescueMap, Status, load_map, save_m
 from rescue.engine.rescued_data import RescuedData
 from rescue.engine.salvage_passes import BLOCK, Outcome, run_passes
 from rescue.errors import RefusedError, RescueError, SourceReadError, TargetWriteError
+from rescue.images.crypto import ImageKeys
 from rescue.model.extents import Extent, ExtentMap
 from rescue.model.progress import CancelToken
 from rescue.model.source import Source, check_range
@@ -63,15 +64,17 @@ class Salvage:
         *,
         disk: str,
         image: str = "",
+        keys: ImageKeys | None = None,
         sector_size: int = 512,
         base: Base | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``folder`` is made if needed. ``disk`` says whose it is (serial number, size); ``image``: the UUID of the
-        one that lacks something, "" while there is none yet. ``sector_size``: the physical one.
+        one that lacks something, "" while there is none yet. ``keys``: its keys, if it is encrypted; what is kept is sealed
+        then. ``sector_size``: the physical one.
 
         Raises RefusedError when the folder holds what is of another image, or is of another disk if there is no image yet;
-        FormatError, RescueError when it cannot be used.
+        FormatError, DamagedError, RescueError when it cannot be used.
         """
         self.size = source.size
         self._source = source
@@ -83,7 +86,7 @@ class Salvage:
         _claim(folder, disk, image)
         self._map = load_map(folder / "map", source.size)
         with ExitStack() as undo:
-            self._data = undo.enter_context(RescuedData(folder / "rescued", source.size))
+            self._data = undo.enter_context(RescuedData(folder / "rescued", source.size, keys))
             self._agree()
             undo.pop_all()
         self._skip = 0

@@ -9,6 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
@@ -22,6 +23,7 @@ KEYS_SIZE: Final = 3 * KEY_SIZE
 BINDING_SIZE: Final = 32
 
 _DOMAIN: Final = b"RSCUSEAL"
+_SALVAGE_CONTEXT: Final = "rescue 2026-11-23 17:00:00 what was salvaged of a failing disk"
 _Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
@@ -38,11 +40,15 @@ class SealedKind(IntEnum):
     DATA = 1
     SEGMENT = 2
     MANIFEST = 3
+    SALVAGED = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a sealed piece belongs: ``position`` is the offset of its frame in its image's file, ``number`` counts segments."""
+    """Where a sealed piece belongs: ``position`` is the offset of its frame in its image's file, ``number`` counts segments.
+
+    Of what was salvaged ``position`` is the offset on the disk, and ``number`` counts records.
+    """
 
     kind: SealedKind
     position: int
@@ -135,6 +141,17 @@ class Sealer:
     def _associated(self, place: Place) -> bytes:
         kind, position, number = place.kind.to_bytes(4, "little"), place.position.to_bytes(8, "little"), place.number
         return _DOMAIN + self._binding + kind + number.to_bytes(4, "little") + position
+
+
+def salvage_sealer(keys: ImageKeys, salt: bytes) -> Sealer:
+    """Seals what was read of a failing disk and is in no image yet. ``salt``: 32 random bytes, of one file only.
+
+    The key comes from the hash key, which the images of a chain have in common: it opens the file from each of them. Not the
+    hash key itself, and another one for each file, so that records of one never fit into another.
+    """
+    key = blake3(keys.hash_key + salt, derive_key_context=_SALVAGE_CONTEXT).digest()
+    # The image's own algorithm is chosen for the machine that makes it, and the next image may be made on another one.
+    return Sealer(key, Algorithm.CHACHA20_POLY1305, salt)
 
 
 def best_algorithm(cpu_flags: frozenset[str]) -> Algorithm:

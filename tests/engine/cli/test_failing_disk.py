@@ -233,23 +233,38 @@ def test_two_disks_that_are_called_the_same(rescue: Rescue, tmp_path: Path, dest
         assert target.read_bytes() == expected
 
 
-def test_killed_among_the_hard_parts_it_goes_on(rescue: Rescue, tmp_path: Path, good: Path, dest: Path) -> None:
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_killed_among_the_hard_parts_it_goes_on(rescue: Rescue, tmp_path: Path, good: Path, dest: Path, encrypted: bool) -> None:
+    (tmp_path / "key").write_bytes(b"k" * 64)
+    key = ("--key-file", tmp_path / "key") if encrypted else ()
+    options = ("--encrypt", *key) if encrypted else ()
     start = _place(good, 2)
     # Every other sector: much to try, and much to win.
     bad = ExtentMap([(at, at + 512) for at in range(start, start + MIB, 1024)])
     disk = tmp_path / "disk.raw"
     with failing_disk(good, disk, bad):
-        process = rescue.start("backup", disk, dest, "--name", "laptop", "--salvage", "--json")
+        process = rescue.start("backup", disk, dest, "--name", "laptop", "--salvage", "--json", *options)
         job = rescue.wait_for_bytes(2, 64 * KIB)
         os.kill(rescue.pid(job), signal.SIGKILL)
         rescue.finish(process)
-        assert (dest / "laptop.img.zst").exists()
+        assert (dest / ("laptop.rimg" if encrypted else "laptop.img.zst")).exists()
         folder = next(dest.glob("*.rescue"))
         assert (folder / "map").exists()
-        again = rescue("backup", disk, dest, "--name", "laptop", "--salvage", "--json")
+        assert (folder / "rescued").stat().st_size > 64 * KIB
+        assert not encrypted or not _tells(good, start, dest)
+        again = rescue("backup", disk, dest, "--name", "laptop", "--salvage", "--json", *options)
     facts = json.loads(again.out)["facts"]
     assert (again.code, facts["missing_bytes"]) == (4, bad.total)
     assert facts["damaged_files"] == ["1:/file-2"]
+    assert not encrypted or not _tells(good, start, dest)
     target = tmp_path / "target"
-    assert rescue("restore", facts["image"], target, "--yes", "--salvage").code == 4
+    assert rescue("restore", facts["image"], target, "--yes", "--salvage", *key).code == 4
     assert _is_equal_but_for(target, good, bad)
+
+
+def _tells(good: Path, start: int, dest: Path) -> list[Path]:
+    """The files that hold a sector of a MiB of the disk, or a good part of one."""
+    content = good.read_bytes()[start : start + MIB]
+    parts = [content[at : at + 64] for at in range(0, MIB, 512)]
+    stored = {path: path.read_bytes() for path in dest.rglob("*") if path.is_file()}
+    return [path for path, data in stored.items() if any(part in data for part in parts)]

@@ -18,9 +18,10 @@ from rescue.engine.deploy import Deployment
 from rescue.engine.gaps import pieces
 from rescue.engine.making import Making, Plain
 from rescue.engine.mending import Mended, mend_image, missing_of
+from rescue.engine.rescue_map import Status, load_map
 from rescue.engine.salvage import Salvage, make_ready
 from rescue.engine.verify import verify_image
-from rescue.errors import CancelledError, DamagedError, RefusedError, SourceReadError
+from rescue.errors import CancelledError, CredentialError, DamagedError, RefusedError, SourceReadError
 from rescue.images.chain import Chain
 from rescue.images.format import Kind, RowKind
 from rescue.images.secrets import NO_SECRETS, Secrets
@@ -206,6 +207,45 @@ def test_an_encrypted_image_is_mended_encrypted(place: _Place, monkeypatch: pyte
         assert chain.header.encryption
 
 
+def test_what_is_kept_for_an_encrypted_image_is_sealed(place: _Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rescue.images import keyslots
+    from tests.unit.jobs.attempts import CHEAP
+
+    monkeypatch.setattr(keyslots.KeyArea.new, "__defaults__", (CHEAP, *(keyslots.KeyArea.new.__defaults__ or ())[1:]))
+    secrets = Secrets(passphrase="correct horse")
+    image = place.image("one.rimg", Making(encrypt=True, level=3), secrets)
+    token = CancelToken()
+    place.disk.reads = _Cancelling(token, 15)
+    with pytest.raises(CancelledError):
+        place.mend(image, "two.rimg", secrets, token)
+    place.disk.reads = []
+    kept = {path: path.read_bytes() for path in place.kept.iterdir()}
+    won = load_map(place.kept / "map", len(_DISK.content)).having(Status.RESCUED)
+    assert won.total > 4 * KIB
+    _tells_nothing(place, won)
+    with pytest.raises(CredentialError):
+        place.mend(image, "two.rimg", Secrets(passphrase="wrong horse"))
+    assert {path: path.read_bytes() for path in place.kept.iterdir()} == kept
+    place.mend(image, "two.rimg", secrets)
+    assert not won.intersection(ExtentMap(sorted(place.disk.reads)))
+    _tells_nothing(place, won)
+    _check(place.folder / "two.rimg", _LOST, secrets)
+    # The image upon it has keys of its own, and goes on from the same folder.
+    place.disk.bad = ExtentMap()
+    place.mend(place.folder / "two.rimg", "three.rimg", secrets)
+    _check(place.folder / "three.rimg", ExtentMap(), secrets)
+    _tells_nothing(place, _ALLOCATED)
+
+
+def _tells_nothing(place: _Place, won: ExtentMap) -> None:
+    """No file holds anything of these bytes of the disk, but for zeros."""
+    stored = [path.read_bytes() for path in place.folder.rglob("*") if path.is_file()]
+    for extent in won:
+        for start in range(extent.start, extent.end, 4096):
+            content = _DISK.content[start : start + 64]
+            assert len(set(content)) < 8 or not any(content in data for data in stored)
+
+
 def test_an_incremental_image_of_a_failing_disk(place: _Place) -> None:
     place.disk.bad = ExtentMap()
     whole = place.image()
@@ -254,19 +294,24 @@ def test_a_disk_that_goes_away_in_the_quick_part_is_an_error(place: _Place) -> N
         place.image()
 
 
+class _Cancelling(list[Extent]):
+    """A list of reads that cancels at one of them."""
+
+    def __init__(self, token: CancelToken, last: int) -> None:
+        super().__init__()
+        self._token = token
+        self._last = last
+
+    def append(self, read: Extent) -> None:
+        super().append(read)
+        if len(self) == self._last:
+            self._token.cancel()
+
+
 def test_cancelled_it_goes_on_with_what_it_won(place: _Place) -> None:
     image = place.image()
     token = CancelToken()
-    seen: list[int] = []
-
-    class Reads(list[Extent]):
-        def append(self, read: Extent) -> None:
-            super().append(read)
-            seen.append(read.start)
-            if len(seen) == 15:
-                token.cancel()
-
-    place.disk.reads = Reads()
+    place.disk.reads = _Cancelling(token, 15)
     with pytest.raises(CancelledError):
         place.mend(image, "two.rimg", token=token)
     with place.salvage() as salvage:
