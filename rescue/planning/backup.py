@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from rescue.errors import RefusedError, UsageError
+from rescue.errors import CredentialError, RefusedError, UsageError
 from rescue.model.plan import CaptureDisk, MountImage, Plan, Step, VerifyImage
 from rescue.model.survey import BegunImage, DiskSurvey, ImageSummary
 from rescue.planning.beside import beside_sentences, with_words
@@ -48,7 +48,7 @@ class StoreFacts:
 def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *, host: str, today: datetime.date) -> Plan:
     """Image the whole disk into the store, upon an older image of it if there is one; check the image.
 
-    Raises RefusedError, UsageError.
+    Raises RefusedError, UsageError, CredentialError.
     """
     disk = survey.disk
     if survey.unreadable:
@@ -67,6 +67,7 @@ def plan_backup(survey: DiskSurvey, store: StoreFacts, request: BackupRequest, *
         )
     _refuse_decrypt(survey, request)
     kind, parent = choose_parent(survey, store.images, request, store.folder)
+    _refuse_locked(store, parent, request)
     split = _split(store, request)
     if request.salvage and parent is not None and parent.bad_bytes and not request.kind:
         return plan_mending(
@@ -182,6 +183,17 @@ def _refuse_decrypt(survey: DiskSurvey, request: BackupRequest) -> None:
             )
         if volume.whole_because:
             raise RefusedError(f"{name} was not opened. {volume.whole_because}", f"Leave --decrypt {number} out.")
+
+
+def _refuse_locked(store: StoreFacts, parent: ImageSummary | None, request: BackupRequest) -> None:
+    """Raise CredentialError where a mistyped passphrase would have a failing disk read from its beginning once more."""
+    locked = [image.name for image in store.images if image.locked]
+    if request.salvage and request.encrypt and not request.kind and parent is None and locked:
+        raise CredentialError(
+            f"{plain(locked[0])} in {store.folder} cannot be opened with this passphrase or key: it may be the image that this"
+            " disk is to be salvaged into.",
+            "Give the passphrase or key of the image that is to be gone on with. If there is none of this disk, add --kind full.",
+        )
 
 
 def _begun(store: StoreFacts, kind: str, parent: ImageSummary | None, request: BackupRequest) -> BegunImage | None:

@@ -252,6 +252,12 @@ def test_killed_among_the_hard_parts_it_goes_on(rescue: Rescue, tmp_path: Path, 
         assert (folder / "map").exists()
         assert (folder / "rescued").stat().st_size > 64 * KIB
         assert not encrypted or not _tells(good, start, dest)
+        if encrypted:
+            (tmp_path / "wrong").write_bytes(b"w" * 64)
+            before = _contents(dest)
+            wrong = ("--encrypt", "--key-file", tmp_path / "wrong")
+            assert rescue("backup", disk, dest, "--name", "laptop", "--salvage", *wrong).code == 5
+            assert _contents(dest) == before
         again = rescue("backup", disk, dest, "--name", "laptop", "--salvage", "--json", *options)
     facts = json.loads(again.out)["facts"]
     assert (again.code, facts["missing_bytes"]) == (4, bad.total)
@@ -262,9 +268,12 @@ def test_killed_among_the_hard_parts_it_goes_on(rescue: Rescue, tmp_path: Path, 
     assert _is_equal_but_for(target, good, bad)
 
 
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def _tells(good: Path, start: int, dest: Path) -> list[Path]:
     """The files that hold a sector of a MiB of the disk, or a good part of one."""
     content = good.read_bytes()[start : start + MIB]
     parts = [content[at : at + 64] for at in range(0, MIB, 512)]
-    stored = {path: path.read_bytes() for path in dest.rglob("*") if path.is_file()}
-    return [path for path, data in stored.items() if any(part in data for part in parts)]
+    return [path for path, data in _contents(dest).items() if any(part in data for part in parts)]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from rescue.errors import DamagedError, FormatError
+from rescue.errors import CredentialError, DamagedError, FormatError
 from rescue.model.damage import VolumeDamage
 from rescue.model.plan import CaptureDisk, DeployImage, MendImage, MountImage, Plan, VerifyImage
 from rescue.model.survey import ImageSummary
@@ -66,6 +66,23 @@ def test_the_next_run_reads_only_what_is_missing() -> None:
 def test_a_kind_that_is_asked_for_is_a_new_image(kind: str) -> None:
     made = _plan(_LACKING, request=BackupRequest(salvage=True, kind=kind))  # type: ignore[arg-type]
     assert isinstance(made.steps[0], CaptureDisk)
+
+
+def test_a_mistyped_passphrase_has_a_failing_disk_not_read_again() -> None:
+    locked = replace(
+        IMAGE, name="a.rimg", disk=None, layout=None, encrypted=True, locked=True, problem="No.", problem_exit_code=5
+    )
+    with pytest.raises(CredentialError, match=r"a\.rimg in /mnt/usb cannot be opened") as caught:
+        _plan(locked, request=BackupRequest(salvage=True, encrypt=True))
+    assert "--kind full" in caught.value.hint
+    for request in (
+        BackupRequest(salvage=True, encrypt=True, kind="full"),
+        BackupRequest(salvage=True),
+        BackupRequest(encrypt=True),
+    ):
+        assert isinstance(_plan(locked, request=request).steps[0], CaptureDisk)
+    opened = replace(_LACKING, name="b.rimg", encrypted=True)
+    assert isinstance(_plan(locked, opened, request=BackupRequest(salvage=True, encrypt=True)).steps[0], MendImage)
 
 
 def test_without_salvage_nothing_is_different() -> None:
