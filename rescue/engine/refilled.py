@@ -23,6 +23,14 @@ from rescue.units import MIB
 _FIXED: Final = 64 * MIB
 
 
+def room_for(volume: Source, identity: Identity) -> int:
+    """How many bytes of a folder it takes at most."""
+    total = used_map(volume, identity, path="", offset=0).extents.total
+    if identity.type == "xfs":
+        total += shared_bytes(volume)  # each file gets its own
+    return total + total // 16 + _FIXED
+
+
 @contextmanager
 def refilled(
     volume: Source, identity: Identity, new_size: int, *, sector_size: int = 0, folder: Path = MEMORY, check: Check = nothing
@@ -32,10 +40,7 @@ def refilled(
     It takes as much of ``folder`` as its files have bytes. ``sector_size`` as in :func:`~rescue.engine.refill.refill`. Raises
     RefusedError when there is no room for that, and what that raises. Needs root.
     """
-    total = used_map(volume, identity, path="", offset=0).extents.total
-    if identity.type == "xfs":
-        total += shared_bytes(volume)  # each file gets its own
-    require_free(total + total // 16 + _FIXED, folder)
+    require_free(room_for(volume, identity), folder)
     file = _nameless(folder)
     try:
         os.ftruncate(file, new_size)

@@ -107,7 +107,7 @@ class Fitting:
         Raises before anything is written what :func:`shrunk` raises; then as Transfer.copy.
         """
         step = self._step
-        anew = [volume for volume in step.volumes if volume.how == "refill" and not self._looks_whole_early(volume)]
+        anew = [volume for volume in step.volumes if volume.how == "refill" and not volume.is_made_beside]
         parts = []
         for volume in (volume for volume in step.volumes if volume not in anew):
             part = self._part(volume, token, reporter)
@@ -136,10 +136,6 @@ class Fitting:
         step = self._step
         title, rotational = step.image or step.source.title, not step.image and step.source.rotational
         return Transfer(step.target, parts, self._late(), step.layout, title=title, rotational=rotational)
-
-    def _looks_whole_early(self, volume: FittedVolume) -> bool:
-        """Whether it would pass for whole from its first byte on, when programs made it anew on the target."""
-        return not volume.target_partition and volume.filesystem not in ("vfat", "exfat")  # ours end with their beginnings
 
     def _beginning_of(self, parts: Sequence[Part]) -> list[tuple[int, bytes]]:
         """On a disk without a table the beginning of what is on it is what makes it look whole: it comes last."""
@@ -196,7 +192,7 @@ class Fitting:
         except NotSmallerError as error:
             said = anew_instead(SliceSource(self._source, found.start, found.end), found.identity, size, error)
             reporter.message(Message("warning", f"{name}: {said}"))
-            return self._refilled(volume, found, name, token, reporter) if self._looks_whole_early(volume) else None
+            return None if volume.target_partition else self._refilled(volume, found, name, token, reporter)
         reporter.message(Message("info", smaller.said))
         return Part(name, smaller.source, smaller.used, 0, size, *place, origin=found.start)
 

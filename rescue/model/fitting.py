@@ -43,6 +43,14 @@ class FittedVolume(msgspec.Struct, frozen=True):
     sector_size: int = 0
     inside: tuple[FittedInner, ...] = ()
 
+    @property
+    def is_made_beside(self) -> bool:
+        """Whether it is made anew beside the target, and copied: without a table it would pass for whole from the first moment.
+
+        FAT and exFAT are written by this program, with their beginnings last.
+        """
+        return self.how == "refill" and not self.target_partition and self.filesystem not in ("vfat", "exfat")
+
 
 class FitDisk(msgspec.Struct, frozen=True, tag="fit-disk"):
     """Erase the target, and copy what is in use of an image (or, when it is "", of the disk ``source``) to new places.

@@ -17,6 +17,7 @@ from rescue.engine.containers import stacks
 from rescue.engine.minimum import minimum_size
 from rescue.engine.ntfs_refill import PROGRAMS as NTFS_PROGRAMS
 from rescue.engine.overlay import MEMORY, SourceBlocks, overlay_estimate, require_free
+from rescue.engine.refilled import room_for
 from rescue.engine.sectors import sector_fit
 from rescue.engine.shrink import SHRINKABLE
 from rescue.errors import DamagedError, FormatError, RefusedError, UsageError
@@ -204,15 +205,18 @@ def disk_plan_with_room(plan: Plan, disk: DiskSurvey, folder: Path) -> Plan:
 
 def _with_room(plan: Plan, source: Source, folder: Path) -> Plan:
     needed = 0
-    for volume in (v for step in plan.steps if isinstance(step, FitDisk) for v in step.volumes if v.how == "shrink"):
-        identity = Identity(volume.filesystem)
-        used = used_map(SliceSource(source, volume.start, volume.end), identity, path="", offset=0)
-        needed += overlay_estimate(used.extents, volume.target_end - volume.target_start)
+    for volume in (v for step in plan.steps if isinstance(step, FitDisk) for v in step.volumes):
+        identity, place = Identity(volume.filesystem), SliceSource(source, volume.start, volume.end)
+        if volume.how == "shrink":
+            used = used_map(place, identity, path="", offset=0)
+            needed += overlay_estimate(used.extents, volume.target_end - volume.target_start)
+        elif volume.is_made_beside:
+            needed += room_for(place, identity)
     if not needed:
         return plan
     require_free(needed, folder)
-    place = "of memory" if folder == MEMORY else f"in {folder}"
-    sentence = f"What is made smaller on its way takes about {human_size(needed)} {place} until that is done."
+    where = "of memory" if folder == MEMORY else f"in {folder}"
+    sentence = f"What is made smaller or anew on its way takes about {human_size(needed)} {where} until that is done."
     return msgspec.structs.replace(plan, sentences=(*plan.sentences, sentence))
 
 

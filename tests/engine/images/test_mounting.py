@@ -290,7 +290,7 @@ def test_a_good_image_is_not_called_bad_for_want_of_room(tmp_path: Path, monkeyp
     disk = sparse(tmp_path / "disk.raw", CASES["ext4"].size)
     CASES["ext4"].make(disk)
     with mounted(disk) as root:
-        for number in range(200):
+        for number in range(2000):
             (root / f"file-{number}").write_bytes(b"later")
         run(["sync", str(root / "file-1")])
         copy = tmp_path / "copy.raw"
