@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import msgspec
@@ -56,3 +57,15 @@ def test_a_journal_tells_of_such_names(tmp_path: Path) -> None:
         writer.write(event)
     writer.close()
     assert JournalReader(tmp_path / "events.jsonl").read() == events
+
+
+def test_a_hostile_document_does_not_fill_the_memory() -> None:
+    """A lone surrogate leads it to the decoder that makes an object of each empty list: no document of that size is led there."""
+    hostile = b'{"x":"\\udcff","y":[' + b"[]," * (8 << 20) + b"[]]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(msgspec.DecodeError):
+            documents.decode(hostile, type=dict[str, int])
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
