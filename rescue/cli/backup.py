@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rescue.cli.follow import follow, report
 from rescue.cli.options import Context, add_beside, add_job, partition_number, progress_style, size
-from rescue.cli.review import plan_json, plan_text
+from rescue.cli.review import only_shown, plan_text
 from rescue.cli.secrets import Asker, add_secrets, secrets_to_create
 from rescue.cli.unlock import add_unlock, with_unlocked
 from rescue.errors import UsageError
@@ -112,8 +112,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         survey = machine.survey_one(arguments.disk, arguments.beside)
     for attempt in range(_ATTEMPTS):
         plan = machine.plan_backup(survey, arguments.dest, request)
-        if arguments.dry_run:
-            print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
+        if only_shown(plan, arguments, context):
             return 0
         style = progress_style(arguments, context.stderr)
         if style == "bar":

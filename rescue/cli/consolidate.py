@@ -6,7 +6,7 @@ import argparse
 
 from rescue.cli.follow import follow, report
 from rescue.cli.options import Context, add_job, progress_style, size
-from rescue.cli.review import plan_json, plan_text
+from rescue.cli.review import only_shown, plan_text
 from rescue.cli.secrets import add_secrets, unlocked
 
 
@@ -35,8 +35,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, run."""
     machine = unlocked(arguments, context, arguments.image)
     plan = machine.plan_consolidate(arguments.image, arguments.dest, arguments.name, arguments.split)
-    if arguments.dry_run:
-        print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
+    if only_shown(plan, arguments, context):
         return 0
     style = progress_style(arguments, context.stderr)
     if style == "bar":

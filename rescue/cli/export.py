@@ -6,7 +6,7 @@ import argparse
 
 from rescue.cli.follow import follow, report
 from rescue.cli.options import Context, add_job, progress_style
-from rescue.cli.review import plan_json, plan_text
+from rescue.cli.review import only_shown
 from rescue.cli.secrets import add_secrets, unlocked
 from rescue.planning.export import FORMATS
 
@@ -26,7 +26,6 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, run."""
     machine = unlocked(arguments, context, arguments.image)
     plan = machine.plan_export(arguments.image, arguments.file, arguments.format)
-    if arguments.dry_run:
-        print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
+    if only_shown(plan, arguments, context):
         return 0
     return report(follow(lambda: machine.start(plan), progress_style(arguments, context.stderr), context.stderr), arguments.json)

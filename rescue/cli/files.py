@@ -14,7 +14,7 @@ from typing import Final
 from rescue.cli.follow import follow, report
 from rescue.cli.json_text import json_text
 from rescue.cli.options import Context, add_beside, add_job, add_json, progress_style
-from rescue.cli.review import plan_json, plan_text
+from rescue.cli.review import only_shown
 from rescue.cli.secrets import add_secrets, image_secrets, unlocked
 from rescue.cli.text import table
 from rescue.cli.unlock import add_unlock, unlocked_secrets, with_unlocked
@@ -110,8 +110,7 @@ def run_extract(arguments: argparse.Namespace, context: Context) -> int:
     paths = tuple(path for _, _, path in places)
     request = ExtractRequest(paths, str(arguments.dest), arguments.overwrite, arguments.salvage, inside)
     plan = machine.plan_extract(_source(arguments, machine), partition, request)
-    if arguments.dry_run:
-        print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
+    if only_shown(plan, arguments, context):
         return 0
     _say(plan.warnings, context)
     return report(follow(lambda: machine.start(plan), progress_style(arguments, context.stderr), context.stderr), arguments.json)

@@ -9,7 +9,7 @@ from typing import TextIO
 from rescue.cli.follow import follow, report
 from rescue.cli.json_text import json_text
 from rescue.cli.options import Context, add_job, progress_style
-from rescue.cli.review import plan_json, plan_text
+from rescue.cli.review import only_shown, plan_text
 from rescue.cli.secrets import Asker, add_secrets, given_secrets
 from rescue.errors import RefusedError
 from rescue.model.plan import Plan
@@ -46,8 +46,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     machine = context.machine.with_secrets(secrets) if secrets else context.machine
     rules = Rules(**{word: getattr(arguments, f"keep_{word}") for word, _ in _RULES})
     plan = machine.plan_prune(local_path(arguments.store), PruneRequest(rules, tuple(arguments.disk)))
-    if arguments.dry_run:
-        print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
+    if only_shown(plan, arguments, context):
         return 0
     style = progress_style(arguments, context.stderr)
     if style == "bar" or not arguments.yes or not plan.steps:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import textwrap
 from collections.abc import Sequence
 from typing import TextIO
 
 from rescue.cli.json_text import json_text
+from rescue.cli.options import Context
 from rescue.cli.text import WIDTH
 from rescue.errors import RefusedError
 from rescue.model.plan import Plan
@@ -48,6 +50,13 @@ def _escaped(word: str) -> str:
 def plan_json(plan: Plan) -> str:
     """The plan as a document."""
     return json_text(plan)
+
+
+def only_shown(plan: Plan, arguments: argparse.Namespace, context: Context) -> bool:
+    """Whether nothing but the plan was asked for (``--dry-run``), which is printed then."""
+    if arguments.dry_run:
+        print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
+    return bool(arguments.dry_run)
 
 
 def _wrapped(lead: str, text: str) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rescue.cli.follow import follow, report
 from rescue.cli.options import Context, add_beside, add_job, progress_style
-from rescue.cli.review import plan_json, plan_text
+from rescue.cli.review import only_shown
 from rescue.cli.secrets import Asker, add_secrets, given_secrets, unlocked
 from rescue.cli.unlock import add_unlock, with_unlocked
 from rescue.errors import UsageError
@@ -40,8 +40,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         machine = with_unlocked(machine, machine.image(arguments.image), arguments, context)
     against = machine.survey_one(arguments.against, arguments.beside) if arguments.against else None
     plan = machine.plan_verify(arguments.image, against, mount=arguments.mount)
-    if arguments.dry_run:
-        print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
+    if only_shown(plan, arguments, context):
         return 0
     return _followed(machine, plan, arguments, context)
 
@@ -58,8 +57,7 @@ def _run_store(arguments: argparse.Namespace, context: Context) -> int:
     secrets = given_secrets(arguments, Asker.of(context.stdin))
     machine = context.machine.with_secrets(secrets) if secrets else context.machine
     plan = machine.plan_verify_store(arguments.image)
-    if arguments.dry_run:
-        print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
+    if only_shown(plan, arguments, context):
         return 0
     return _followed(machine, plan, arguments, context)
 

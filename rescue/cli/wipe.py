@@ -6,7 +6,7 @@ import argparse
 
 from rescue.cli.follow import follow, report
 from rescue.cli.options import Context, add_job, progress_style
-from rescue.cli.review import confirm, plan_json, plan_text
+from rescue.cli.review import confirm, only_shown, plan_text
 from rescue.planning.wipe import WipeRequest
 
 
@@ -30,8 +30,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, show, confirm, run."""
     machine = context.machine
     plan = machine.plan_wipe(machine.survey_one(arguments.disk), WipeRequest(arguments.method, not arguments.no_verify))
-    if arguments.dry_run:
-        print(plan_json(plan) if arguments.json else "\n".join(plan_text(plan)), file=context.stdout)
+    if only_shown(plan, arguments, context):
         return 0
     style = progress_style(arguments, context.stderr)
     if style == "bar" or not arguments.yes:
