@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 from textual.content import Content
 from textual.reactive import reactive
@@ -48,7 +49,18 @@ class KeyBar(Widget):
         self.refresh()
 
     def render(self) -> Content:
-        """Keys bright, their meaning after them."""
+        """Keys bright, their meaning after them; closer together where the screen is narrow, and none is cut off."""
+        wide = self.size.width
+        for gap in ("   ", "  "):
+            shown = _shown(self._hints, gap, wide)
+            if len(shown) == len(self._hints):
+                break
         return Content.from_markup(
-            " " + "   ".join(f"[@click={h.action}][bold ansi_bright_cyan]{h.key}[/] {h.text}[/]" for h in self._hints)
+            " " + gap.join(f"[@click={h.action}][bold ansi_bright_cyan]{h.key}[/] {h.text}[/]" for h in shown)
         )
+
+
+def _shown(hints: tuple[KeyHint, ...], gap: str, width: int) -> list[KeyHint]:
+    """As many of them, from the first on, as fit on a line of ``width`` columns. The help of the screen names all keys."""
+    ends = accumulate(len(f"{gap}{hint.key} {hint.text}") for hint in hints)
+    return [hint for hint, end in zip(hints, ends, strict=True) if 1 + end - len(gap) <= width]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from textual.widgets import Input
 
+from rescue.tui.widgets.bars import KeyBar, KeyHint
 from tests.unit.tui.person import at
 from tests.unit.tui.recorded import Clock, RecordedMachine
 from tests.unit.tui.ways import restore_review
@@ -41,3 +42,15 @@ async def test_a_crash_shows_no_values(machine: RecordedMachine, clock: Clock, c
     shown = capsys.readouterr()
     assert "ABugError" in shown.err
     assert "hunter2hunter2" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize("columns", [100, 85, 80, 40])
+async def test_no_key_of_the_bottom_line_is_cut_off(machine: RecordedMachine, clock: Clock, columns: int) -> None:
+    hints = tuple(KeyHint(f"F{number}", "What it does", "screen.help") for number in range(1, 6))
+    async with at(machine, clock, (columns, 24)) as person:
+        person.app.screen.query_one(KeyBar).show(hints)
+        await person.press("f20")  # nothing; lets the screen be drawn
+        last = person.screen().splitlines()[-1]
+    words = [" ".join(word.split()) for word in last.split("  ") if word.strip()]
+    assert words == [f"F{number} What it does" for number in range(1, len(words) + 1)]
+    assert len(words) == min((columns + 1) // 17, 5)
