@@ -8,26 +8,26 @@ ISO := build/rescue.iso
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PYTEST := $(BIN)/pytest -q
 
-.PHONY: run try test test-unit test-engine test-vm test-long lint setup iso bench lock clean
+.PHONY: run try test test-unit test-engine test-vm test-long lint setup bytecode iso bench lock clean
 
 run: iso  ## build the ISO if needed and boot it in QEMU, with a scratch disk to rescue and a disk for images
 	image-build/run-qemu $(ISO)
 
-try: .cache/setup  ## the TUI at once, on scratch disk files
+try: bytecode  ## the TUI at once, on scratch disk files
 	image-build/try
 
 test: lint test-unit test-engine test-vm  ## all that CI runs
 
-test-unit: .cache/setup
+test-unit: bytecode
 	$(PYTEST) tests/unit -n 2
 
-test-engine: .cache/setup .cache/packages-tests
+test-engine: bytecode .cache/packages-tests
 	$(SUDO) $(PYTEST) tests/engine -m 'engine and not long' -n 2 --dist loadfile
 
 test-vm: .cache/setup .cache/packages-tests iso
 	$(SUDO) env RESCUE_ISO=$(ISO) $(PYTEST) tests/vm -m 'vm and not long'
 
-test-long: .cache/setup .cache/packages-tests .cache/packages-bench iso  ## matrices, kill campaigns; resumable; results in docs/test-report.md
+test-long: bytecode .cache/packages-tests .cache/packages-bench iso  ## matrices, kill campaigns; resumable; results in docs/test-report.md
 	env RESCUE_MANY_EXAMPLES=1 $(PYTEST) tests/unit -n 2
 	$(SUDO) env RESCUE_ISO=$(ISO) $(BIN)/python -m tests.long
 
@@ -45,6 +45,9 @@ bench: .cache/setup .cache/packages-tests .cache/packages-bench  ## against Clon
 	$(SUDO) $(BIN)/python -m bench.second
 
 setup: .cache/setup
+
+bytecode: .cache/setup  ## where the environment keeps Python from storing it, every start of the program would compile it all
+	@$(BIN)/python -m compileall -q rescue
 
 .cache/setup: pyproject.toml requirements.lock requirements-dev.lock | .cache/packages-setup
 	$(PYTHON) -m venv $(VENV)

@@ -184,6 +184,7 @@ def _missing() -> list[str]:
 
 def benchmark(rounds: int, *, cold: bool, folder: Path) -> Figures:
     """Make the disk if there is none and measure ``rounds`` rounds. Raises RescueError when a command fails."""
+    ours.compile_program()
     disk = make_disk()
     session = Session(disk, folder)
     try:

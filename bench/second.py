@@ -22,7 +22,7 @@ from bench.day2 import make_day_2
 from bench.disk import CACHE
 from bench.document import DOCUMENT, put
 from bench.make_disk import make_disk
-from bench.ours import RESCUE
+from bench.ours import RESCUE, compile_program
 from bench.stage import Stage
 from rescue.errors import RescueError
 
@@ -71,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     rounds = 1 if asked.quick else max(1, asked.rounds)
     contests: list[Contest] = []
     try:
+        compile_program()
         disk = make_disk()
         stage = Stage(disk, make_day_2(disk), CACHE / "second", rounds)
         try:
