@@ -52,7 +52,7 @@ bytecode: .cache/setup  ## where the environment keeps Python from storing it, e
 .cache/setup: pyproject.toml requirements.lock requirements-dev.lock | .cache/packages-setup
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
+	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation --no-deps --config-settings editable_mode=compat -e .
 	@touch $@
 
 .cache/packages-setup: | .cache
