@@ -103,10 +103,8 @@ def _shown(plan: Plan, survey: DiskSurvey, operations: Sequence[str], machine: M
     after = before | {p.start: step.identity for step, p in moved if p.number == step.number}
     # A queue that goes on after an interrupted move has been done in part, and cannot be done from its beginning.
     with suppress(RefusedError, UsageError, ProgramError):
-        found = preview(survey, operations, lambda: str(uuid4()))
+        found = preview(survey, operations, lambda: str(uuid4()), machine.looks(survey))
         after = {volume.start: volume.identity for volume in found.survey.volumes} if operations else after
-        new = [p for p in layouts[1].partitions if p.start in found.added and p.kind != "extended"]
-        after |= {p.start: machine.content_at(survey, p.start, p.end) for p in new}
     return ["Before:", *layout_text(layouts[0], before), "", "After:", *layout_text(layouts[1], after), "", *plan_text(plan)]
 
 

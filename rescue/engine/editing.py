@@ -21,10 +21,12 @@ from rescue.engine.resizing import (
     shrink_btrfs,
 )
 from rescue.errors import DamagedError, RefusedError
+from rescue.filesystems.beginnings import beginning
 from rescue.filesystems.identify import identify
 from rescue.model.extents import ExtentMap
 from rescue.model.layout import Layout
 from rescue.model.operation import FileSystem
+from rescue.model.source import SliceSource
 from rescue.model.volume import Identity
 from rescue.system.blockfile import FileSink, FileSource, is_block_device
 from rescue.system.loop import loop_device
@@ -128,6 +130,16 @@ def format_volume(path: str, start: int, end: int, sector_size: int, filesystem:
         sink.flush()
 
 
+def filled_by_own_account(path: str, start: int, end: int) -> int:
+    """The bytes that what begins at ``start`` of a disk or file takes as its own first bytes say; 0 where they do not.
+
+    Raises SourceReadError.
+    """
+    with FileSource(path) as source:
+        found = beginning(SliceSource(source, start, end))
+    return found.size if found and not found.before else 0
+
+
 def resize_volume(path: str, start: int, old_end: int, new_end: int, identity: Identity, check: Callable[[], None]) -> str:
     """Give the file system at ``start`` the bytes up to ``new_end``; a sentence on what was done.
 
@@ -135,9 +147,9 @@ def resize_volume(path: str, start: int, old_end: int, new_end: int, identity: I
 
     Raises DamagedError (its own check finds it damaged), ProgramError (it does not get that small, among others).
     """
-    if new_end >= old_end:
-        return grow(path, start, new_end, identity, check=check, in_place=True)
     size = new_end - start
+    if new_end >= old_end or 0 < filled_by_own_account(path, start, old_end) <= size:
+        return grow(path, start, new_end, identity, check=check, in_place=True)
     with loop_device(path, offset=start, size=old_end - start, writable=True) as node:
         match identity.type:
             case kind if kind in EXT:

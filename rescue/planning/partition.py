@@ -312,6 +312,8 @@ def _new_end(layout: Layout, partition: Partition, size: int) -> int:
     room = _room_behind(layout, partition)
     if not size:
         return max(align_down(room, ALIGN), partition.end)
+    if size == partition.size:
+        return partition.end  # also where that is not at a whole MiB
     end = align_down(partition.start + size, ALIGN)
     if end <= partition.start:
         raise UsageError(f"{human_size(size)} is too small for a partition; the smallest is 1 MiB.")

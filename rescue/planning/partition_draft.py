@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from rescue.model.edit import EditStep, SetTable
 from rescue.model.extents import Extent
@@ -13,6 +14,33 @@ from rescue.planning.words import partition_words
 from rescue.units import human_size
 
 
+class Looks(Protocol):
+    """Looks at what a disk holds, where its survey does not tell."""
+
+    def volume(self, partition: Partition) -> Volume | None:
+        """What is in the bytes of a partition that the disk's table does not have; None where nobody can look."""
+
+    def filled(self, volume: Volume) -> int:
+        """The bytes that the file system in a volume of the disk takes by its own account; 0 where it does not tell."""
+
+
+class NoLooks:
+    """Where nobody can look."""
+
+    def volume(self, partition: Partition) -> Volume | None:
+        """Nobody knows."""
+        del partition
+        return None
+
+    def filled(self, volume: Volume) -> int:
+        """Nobody knows."""
+        del volume
+        return 0
+
+
+NO_LOOKS: Looks = NoLooks()
+
+
 @dataclass(slots=True)
 class Draft:
     """The steps so far. ``written`` is the table that the disk has by then, ``layout`` the one that it is to have."""
@@ -21,6 +49,7 @@ class Draft:
     layout: Layout
     written: Layout
     contents: dict[int, Volume]  # by start
+    looks: Looks = NO_LOOKS
     steps: list[EditStep] = field(default_factory=list)
     tables: list[Layout] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
@@ -29,12 +58,26 @@ class Draft:
     changed: list[Extent] = field(default_factory=list)
     bytes: int = 0
     added: list[int] = field(default_factory=list)  # starts of what is on the disk already, and which nobody looked at
+    surveyed: list[Volume] = field(default_factory=list)  # what is on the disk, where it is
 
     @staticmethod
-    def of(target: DiskSurvey) -> Draft:
+    def of(target: DiskSurvey, looks: Looks = NO_LOOKS) -> Draft:
         """Nothing is done yet."""
         contents = {volume.start: volume for volume in target.volumes}
-        return Draft(target.disk.path, target.layout, target.layout, contents)
+        return Draft(target.disk.path, target.layout, target.layout, contents, looks, surveyed=list(target.volumes))
+
+    def add(self, partition: Partition) -> None:
+        """A partition of the layout is around what is on the disk already."""
+        volume = self.looks.volume(partition)
+        if volume is None:
+            self.added.append(partition.start)
+        else:
+            self.contents[partition.start] = volume
+            self.surveyed.append(volume)
+
+    def filled(self, volume: Volume | None) -> int:
+        """The bytes that the file system in a volume takes; 0 where that is not known, or changed by an operation."""
+        return self.looks.filled(volume) if volume and any(volume is one for one in self.surveyed) else 0
 
     def forget(self, start: int, end: int) -> None:
         """What lies in these bytes, or partly, is no content any more."""

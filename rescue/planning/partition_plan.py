@@ -44,13 +44,14 @@ from rescue.planning.convert import KINDS, convert_in_place, label_warnings
 from rescue.planning.operation_text import parse_operation
 from rescue.planning.partition import apply, partition_of, unused_end
 from rescue.planning.partition_copy import check_label, copy_partition, label_volume
-from rescue.planning.partition_draft import Draft, is_new, place_words, what_of
+from rescue.planning.partition_draft import NO_LOOKS, Draft, Looks, is_new, place_words, what_of
 from rescue.planning.wipe import signature_extents
 from rescue.planning.words import content_words, disk_words, losses_of, partition_words, plain
 from rescue.planning.writable import refuse_unwritable
 from rescue.units import KIB, MIB, align_down, align_up, human_size
 
 _SHRINKABLE: Final = frozenset({"ext2", "ext3", "ext4", "ntfs", "btrfs", "swap"})
+GROWABLE: Final = _SHRINKABLE | {"ext4dev", "xfs", "f2fs", "crypto_LUKS", "LVM2_member"}
 # What each program makes at least.
 _LEAST: Final[dict[FileSystem, int]] = {"xfs": 300 * MIB, "btrfs": 128 * MIB, "f2fs": 64 * MIB, "ntfs": 2 * MIB}
 _CUT: Final = "Until it has ended do not switch off: a file system that is made smaller or larger is damaged by that."
@@ -66,14 +67,18 @@ class PartitionRequest:
 
 
 def plan_partition(
-    target: DiskSurvey, request: PartitionRequest, new_guid: Callable[[], str], begun: Begun | None = None
+    target: DiskSurvey,
+    request: PartitionRequest,
+    new_guid: Callable[[], str],
+    begun: Begun | None = None,
+    looks: Looks = NO_LOOKS,
 ) -> Plan:
     """Do the operations in order. ``begun`` is a move that was interrupted on this disk. Raises RefusedError, UsageError."""
     refuse_unwritable(target)
     disk = target.disk
     if request.go_on and begun is None:
         raise UsageError(f"No move was interrupted on {disk.title}.", "Name an operation.")
-    draft = Draft.of(target)
+    draft = Draft.of(target, looks)
     queue = request.operations
     if begun is not None:
         queue = _go_on(draft, begun, request, target)
@@ -160,7 +165,7 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
             kind = "" if new.kind == "primary" else f" ({new.kind})"
             draft.sentences.append(f"Add partition {new.number}{kind} to the table, {place_words(new)}, with what is in it.")
             if new.kind != "extended":
-                draft.added.append(new.start)
+                draft.add(new)
                 _spare(draft, new)
         case Delete():
             partition = partition_of(before, operation.number)
@@ -269,47 +274,70 @@ def _format(draft: Draft, partition: Partition, filesystem: FileSystem, label: s
 
 def _resize(draft: Draft, old: Partition, after: Layout, *, to_most: bool) -> None:
     new = partition_of(after, old.number)
-    if new == old and to_most:
-        raise UsageError(
-            f"There is no free room behind partition {old.number}: it cannot get larger where it is.",
-            unused_end(draft.layout) or "Move, shrink or delete what is behind it first.",
-        )
-    if new == old:
-        raise UsageError(f"Partition {old.number} has that size already.")
     volume = draft.contents.get(old.start) if old.kind != "extended" else None
     what = what_of(draft, old)
     identity = volume.identity if volume else Identity()
-    step = ResizeVolume(
-        title=f"Resize what is in partition {old.number}", target=draft.disk, start=old.start, old_end=old.end,
-        new_end=new.end, identity=identity,
-    )  # fmt: skip
-    if new.end < old.end:
-        if volume is not None and volume.whole_because and identity.type != "swap":
-            raise RefusedError(f"{what} cannot be made smaller. {volume.whole_because}", "Check and repair it first.")
-        if old.kind != "extended" and identity.type not in _SHRINKABLE:
-            kind = content_words(identity) or "What is in it is not known and"
-            raise RefusedError(
-                f"{what} cannot be made smaller: {kind} cannot shrink.",
-                "Back the disk up and restore it, which fits it by its files; or delete the partition.",
-            )
-        if volume is not None and volume.used_bytes > new.size:
-            raise RefusedError(f"{what} cannot be made as small as {human_size(new.size)}.", "Remove files first.")
-        if identity.type:
-            draft.flush()
-            draft.steps.append(step)
-            draft.changed.append(Extent(old.start, old.end))
-            draft.warnings.append(_CUT)
-        draft.layout = after
+    filled = draft.filled(volume)
+    by_program = identity.type in GROWABLE
+    if new == old:
+        # So it is where the work was cut off when the table had been written, or where another program changed only that.
+        if not by_program or not filled or old.size - filled < MIB:
+            raise _has_that_size(draft, old, to_most=to_most)
+        said = f"{what}: let it fill the partition; it takes {human_size(filled)} of it."
+    elif new.end > old.end:
+        said = f"{what}: make it larger, {human_size(new.size)}."
+        if identity.type and not by_program:
+            stays = f"{content_words(identity)} stays as it is: no program makes it larger"
+            said += f" {stays}. The rest of the partition is not used."
     else:
+        # Of what does not reach that far, only the table is changed.
+        if not 0 < filled <= new.size:
+            _refuse_smaller(draft, old, new, volume)
+        by_program = identity.type in _SHRINKABLE
+        said = f"{what}: make it smaller, {human_size(new.size)}."
+    if new.end >= old.end:
         draft.layout = after
-        if identity.type:
-            draft.flush()
-            draft.steps.append(step)
-            draft.changed.append(Extent(old.start, new.end))
-            draft.warnings.append(_CUT)
+    if by_program:
+        draft.flush()
+        draft.steps.append(
+            ResizeVolume(
+                title=f"Resize what is in partition {old.number}", target=draft.disk, start=old.start, old_end=old.end,
+                new_end=new.end, identity=identity,
+            )
+        )  # fmt: skip
+        draft.changed.append(Extent(old.start, max(old.end, new.end)))
+        draft.warnings.append(_CUT)
+    draft.layout = after
     if volume is not None:
         draft.contents[old.start] = replace(volume, end=new.end)
-    draft.sentences.append(f"{what}: make it {'smaller' if new.end < old.end else 'larger'}, {human_size(new.size)}.")
+    draft.sentences.append(said)
+
+
+def _has_that_size(draft: Draft, partition: Partition, *, to_most: bool) -> UsageError:
+    if not to_most:
+        return UsageError(f"Partition {partition.number} has that size already.")
+    return UsageError(
+        f"There is no free room behind partition {partition.number}: it cannot get larger where it is.",
+        unused_end(draft.layout) or "Move, shrink or delete what is behind it first.",
+    )
+
+
+def _refuse_smaller(draft: Draft, old: Partition, new: Partition, volume: Volume | None) -> None:
+    """Raise RefusedError where what is in a partition cannot be made that small."""
+    what = what_of(draft, old)
+    identity = volume.identity if volume else Identity()
+    if volume is None and old.start in draft.added:
+        raise RefusedError(f"{what} comes back with what is in it, and that is not known yet.", "Apply what is pending first.")
+    if volume is not None and volume.whole_because and identity.type != "swap":
+        raise RefusedError(f"{what} cannot be made smaller. {volume.whole_because}", "Check and repair it first.")
+    if old.kind != "extended" and identity.type not in _SHRINKABLE:
+        kind = content_words(identity) or "What is in it is not known and"
+        raise RefusedError(
+            f"{what} cannot be made smaller: {kind} cannot shrink.",
+            "Back the disk up and restore it, which fits it by its files; or delete the partition.",
+        )
+    if volume is not None and volume.used_bytes > new.size:
+        raise RefusedError(f"{what} cannot be made as small as {human_size(new.size)}.", "Remove files first.")
 
 
 def _move(draft: Draft, old: Partition, after: Layout, queue: tuple[str, ...]) -> None:

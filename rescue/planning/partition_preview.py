@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rescue.model.survey import DiskSurvey
 from rescue.planning.operation_text import parse_operation
-from rescue.planning.partition_draft import Draft
+from rescue.planning.partition_draft import NO_LOOKS, Draft, Looks
 from rescue.planning.partition_plan import add_operation
 
 
@@ -15,7 +15,7 @@ from rescue.planning.partition_plan import add_operation
 class Preview:
     """``survey`` is the disk as it is to be; ``sentences`` tell for each operation what it does, ``warnings`` what to know.
 
-    ``added``: the starts of partitions with what is on the disk already, which the survey does not know.
+    ``added``: the starts of partitions with what is on the disk already, and which nobody could look at.
     """
 
     survey: DiskSurvey
@@ -24,9 +24,9 @@ class Preview:
     added: tuple[int, ...] = ()
 
 
-def preview(target: DiskSurvey, operations: Sequence[str], new_guid: Callable[[], str]) -> Preview:
+def preview(target: DiskSurvey, operations: Sequence[str], new_guid: Callable[[], str], looks: Looks = NO_LOOKS) -> Preview:
     """The disk after a queue of operations, as far as it can be told without it. Raises RefusedError, UsageError."""
-    draft = Draft.of(target)
+    draft = Draft.of(target, looks)
     said = []
     for index, text in enumerate(operations):
         before = len(draft.sentences)

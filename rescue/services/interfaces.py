@@ -15,7 +15,8 @@ from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken, Event, Finished
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
-from rescue.model.volume import Identity, Volume
+from rescue.model.volume import Volume
+from rescue.planning.partition_draft import Looks
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
 from rescue.planning.retention import PruneRequest
@@ -199,8 +200,8 @@ class Machine(Protocol):
         """Search the free space of a disk for partitions that its table does not name. Raises CancelledError, RescueError."""
         ...
 
-    def content_at(self, survey: DiskSurvey, start: int, end: int) -> Identity:
-        """What is in these bytes of a disk, whatever its table says; nothing where that is not known. Raises RescueError."""
+    def looks(self, survey: DiskSurvey) -> Looks:
+        """Who looks at what a disk holds, whatever its table says."""
         ...
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:

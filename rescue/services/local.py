@@ -21,7 +21,6 @@ from rescue.devices.udev import list_disks, watch
 from rescue.devices.usage import stands_on
 from rescue.engine.survey import survey_disk
 from rescue.errors import DamagedError, RefusedError, RescueError, UsageError
-from rescue.filesystems.identify import identify
 from rescue.images.begun import read_header
 from rescue.images.chain import open_chain
 from rescue.images.secrets import NO_SECRETS, Secrets
@@ -37,13 +36,14 @@ from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken
 from rescue.model.survey import DiskSurvey, ImageSummary, Place
-from rescue.model.volume import Identity, Volume
+from rescue.model.volume import Volume
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.beside import without
 from rescue.planning.clone import plan_clone, refuse_clone
 from rescue.planning.consolidate import plan_consolidate
 from rescue.planning.export import FileFacts, plan_export
 from rescue.planning.fitting import FitChoice, FitSource, fit_mode, fit_source_of, may_grow, may_shrink, needs_fit, plan_fit
+from rescue.planning.partition_draft import Looks
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.prune import StoreState, plan_prune
 from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
@@ -321,9 +321,11 @@ class LocalMachine:
 
         return find_lost(survey, deep, token, progress)
 
-    def content_at(self, survey: DiskSurvey, start: int, end: int) -> Identity:
+    def looks(self, survey: DiskSurvey) -> Looks:
         """See Machine."""
-        return identify(survey.disk.path, start, end - start)
+        from rescue.services.partitions import DiskLooks
+
+        return DiskLooks(survey)
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""

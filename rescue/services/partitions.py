@@ -12,19 +12,22 @@ from uuid import uuid4
 
 from rescue.devices.gpt import parse_gpt
 from rescue.devices.mbr import is_hybrid
+from rescue.engine.editing import filled_by_own_account
 from rescue.engine.lost import search_lost
 from rescue.engine.minimum import in_place_minimum
 from rescue.engine.move_journal import Begun, find_move
+from rescue.engine.survey import map_disk
 from rescue.engine.table_backup import SUFFIX, read_backup, refuse_to_put_back
 from rescue.errors import FormatError, RefusedError, RescueError, UsageError
 from rescue.model.disk import Disk
 from rescue.model.edit import CopyVolume, FormatVolume, MoveVolume, ResizeVolume
-from rescue.model.layout import Layout
+from rescue.model.layout import Layout, Partition
 from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken
 from rescue.model.survey import DiskSurvey
 from rescue.model.text import shown
+from rescue.model.volume import Volume
 from rescue.planning.partition_plan import PartitionRequest, plan_partition, plan_repair, plan_undo
 from rescue.system.blockfile import FileSource
 from rescue.units import human_size
@@ -67,12 +70,37 @@ def interrupted_move(target: DiskSurvey) -> Begun | None:
         return find_move(source, target.layout)
 
 
+class DiskLooks:
+    """See :class:`rescue.planning.partition_draft.Looks`: reads the disk of a survey."""
+
+    def __init__(self, survey: DiskSurvey) -> None:
+        self._survey = survey
+
+    def volume(self, partition: Partition) -> Volume | None:
+        """See Looks."""
+        disk = self._survey.disk
+        only = (replace(partition, kind="primary"),)
+        around = Layout(disk.size, disk.logical_sector_size, "gpt", partitions=only)
+        try:
+            with FileSource(disk.path) as source:
+                return next((volume for volume, _ in map_disk(disk, source, around) if volume.identity.type), None)
+        except RescueError:
+            return None
+
+    def filled(self, volume: Volume) -> int:
+        """See Looks."""
+        try:
+            return filled_by_own_account(self._survey.disk.path, volume.start, volume.end)
+        except RescueError:
+            return 0
+
+
 def plan_edit(target: DiskSurvey, request: PartitionRequest) -> Plan:
     """See Machine."""
     file = os.path.abspath(request.save) if request.save else default_file(target.disk)
     begun = None if target.unreadable else interrupted_move(target)
     request = PartitionRequest(request.operations, file, request.go_on)
-    plan = plan_partition(target, request, lambda: str(uuid4()).upper(), begun)
+    plan = plan_partition(target, request, lambda: str(uuid4()).upper(), begun, DiskLooks(target))
     if begun is None:
         _refuse_too_small(target, plan)
     return plan

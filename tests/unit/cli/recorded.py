@@ -22,12 +22,13 @@ from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken, Event, Finished
 from rescue.model.survey import ChainLink, DiskSurvey, ImageSummary, Place
-from rescue.model.volume import Identity, Volume
+from rescue.model.volume import Volume
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.clone import plan_clone
 from rescue.planning.consolidate import plan_consolidate
 from rescue.planning.export import FileFacts, plan_export
 from rescue.planning.extract import FolderFacts, plan_extract
+from rescue.planning.partition_draft import Looks
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.prune import StoreState, plan_prune
 from rescue.planning.restore import plan_restore
@@ -36,6 +37,7 @@ from rescue.planning.verify import plan_verify, plan_verify_store
 from rescue.planning.wipe import WipeRequest, plan_wipe
 from rescue.services import BackupRequest, CloneRequest, ExtractRequest, FileBrowser, Job, MountedImage, RestoreRequest
 from rescue.units import GIB
+from tests.unit.looks import RecordedLooks
 from tests.unit.planning.machines import BLANK_SURVEY, IMAGE, LAPTOP_SURVEY, STICK, fingerprint
 
 STICK_SURVEY = DiskSurvey(
@@ -165,9 +167,9 @@ class RecordedMachine:
         progress(survey.disk.size, survey.disk.size)
         return self.lost
 
-    def content_at(self, survey: DiskSurvey, start: int, end: int) -> Identity:
+    def looks(self, survey: DiskSurvey) -> Looks:
         """See Machine."""
-        return Identity("ext4", label=f"at {start}")
+        return RecordedLooks()
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""

@@ -7,13 +7,16 @@ from dataclasses import replace
 
 import pytest
 
+from rescue.engine.grow import _GROWERS
+from rescue.engine.grow_container import GROWN
 from rescue.errors import RefusedError, UsageError
 from rescue.model.disk import Protection
 from rescue.model.edit import FormatVolume, MoveVolume, ResizeVolume, SaveTables, SetTable
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey
-from rescue.planning.partition_plan import PartitionRequest, layouts_of, plan_partition, plan_repair, plan_undo
+from rescue.planning.partition_plan import GROWABLE, PartitionRequest, layouts_of, plan_partition, plan_repair, plan_undo
 from rescue.units import GIB
+from tests.unit.looks import RecordedLooks
 from tests.unit.planning.machines import LAPTOP_SURVEY, LAYOUT
 
 GUID = "0F3B1E5C-0000-4000-8000-0000000000AA"
@@ -89,3 +92,38 @@ def test_a_new_table_names_everything_that_is_lost() -> None:
     layouts = layouts_of(plan)
     assert layouts is not None
     assert [(p.number, p.size) for p in layouts[1].partitions] == [(1, 10 * GIB)]
+
+
+def test_what_grows_is_what_the_engine_makes_larger() -> None:
+    assert set(_GROWERS) | GROWN == GROWABLE
+
+
+def test_a_file_system_that_is_smaller_than_its_partition_is_made_to_fill_it() -> None:
+    size = LAYOUT.partitions[2].size
+    request = PartitionRequest((f"resize 3 size={size}",), "/var/x")
+    plan = plan_partition(LAPTOP_SURVEY, request, lambda: GUID, looks=RecordedLooks(size - GIB))
+    assert [type(step) for step in plan.steps] == [SaveTables, ResizeVolume]
+    assert "fill the partition" in plan.sentences[-1]
+    for taken in (0, size, size - 4096):
+        with pytest.raises(UsageError, match="has that size already"):
+            plan_partition(LAPTOP_SURVEY, request, lambda: GUID, looks=RecordedLooks(taken))
+    # What an operation made anew is not what the disk holds.
+    formatted = replace(request, operations=("format 3 fs=ext4", *request.operations))
+    with pytest.raises(UsageError, match="has that size already"):
+        plan_partition(LAPTOP_SURVEY, formatted, lambda: GUID, looks=RecordedLooks(size - GIB))
+
+
+def test_what_comes_back_is_what_it_is_found_to_be() -> None:
+    start, size = LAYOUT.partitions[2].start, LAYOUT.partitions[2].size
+    queue = ("delete 3", f"add start={start} size={size}", f"resize 3 size={size // 2}")
+    plan = plan_partition(LAPTOP_SURVEY, PartitionRequest(queue, "/x"), lambda: GUID, looks=RecordedLooks())
+    assert [step.identity.type for step in plan.steps if isinstance(step, ResizeVolume)] == ["ext4"]
+    with pytest.raises(RefusedError, match="not known yet") as refused:
+        plan_partition(_without(start), PartitionRequest(queue[1:], "/x"), lambda: GUID)
+    assert "Apply what is pending first" in refused.value.hint
+
+
+def _without(start: int) -> DiskSurvey:
+    layout = replace(LAYOUT, partitions=tuple(p for p in LAYOUT.partitions if p.start != start))
+    volumes = tuple(volume for volume in LAPTOP_SURVEY.volumes if volume.start != start)
+    return replace(LAPTOP_SURVEY, layout=layout, volumes=volumes)

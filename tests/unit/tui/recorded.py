@@ -33,8 +33,9 @@ from rescue.model.plan import (
 )
 from rescue.model.progress import CancelToken, Event, Finished, Message, Progress
 from rescue.model.survey import BegunImage, DiskSurvey, ImageSummary, Place
-from rescue.model.volume import Identity, Volume
+from rescue.model.volume import Volume
 from rescue.planning.extract import FolderFacts, plan_extract, without_nested
+from rescue.planning.partition_draft import Looks
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.retention import PruneRequest
 from rescue.planning.verify import OPEN, OPENING, image_words, plan_verify_store
@@ -43,6 +44,7 @@ from rescue.planning.words import disk_words
 from rescue.services import BackupRequest, CloneRequest, ExtractRequest, FileBrowser, Job, MountedImage, RestoreRequest
 from rescue.services.files import TreeBrowser
 from rescue.units import GIB, MIB, human_size
+from tests.unit.looks import RecordedLooks
 from tests.unit.tui.recorded_disks import PASSPHRASE, RECOVERY, all_disks, all_images, all_places
 from tests.unit.tui.recorded_files import RecordedTree, windows_files
 from tests.unit.tui.recorded_images import (
@@ -417,9 +419,9 @@ class RecordedMachine:
         progress(survey.disk.size, survey.disk.size)
         return self.lost
 
-    def content_at(self, survey: DiskSurvey, start: int, end: int) -> Identity:
+    def looks(self, survey: DiskSurvey) -> Looks:
         """See Machine."""
-        return Identity("ext4", label=f"at {start}")
+        return RecordedLooks()
 
     def plan_wipe(self, target: DiskSurvey, request: WipeRequest) -> Plan:
         """See Machine."""
