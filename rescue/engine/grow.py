@@ -21,7 +21,9 @@ from rescue.engine.resizing import (
     work,
 )
 from rescue.errors import DamagedError, UnsupportedError, UsageError
+from rescue.filesystems.ext_superblock import read_superblock
 from rescue.filesystems.maps import used_map
+from rescue.model.source import SliceSource
 from rescue.model.volume import Identity
 from rescue.system.blockfile import FileSource
 from rescue.system.loop import loop_device
@@ -33,8 +35,8 @@ def grow(path: str, start: int, end: int, identity: Identity, *, check: Check = 
 
     Gives a sentence for the journal, also when it stays as it is because no tool can do that. ``check`` is called often, and
     what it raises ends the work; with ``in_place``, as there is no other copy, not what has begun to write. Needs root. Raises
-    UsageError, DamagedError when its own check finds it damaged before or after, UnsupportedError when this system has no driver
-    for it, ProgramError when a tool fails.
+    UsageError, FormatError, DamagedError when its own check finds it damaged before or after, UnsupportedError when this system
+    has no driver for it, ProgramError when a tool fails.
     """
     if start % 512 or end % 512 or end <= start:
         raise UsageError(f"{start} to {end} are no bytes that a partition can have.")
@@ -47,10 +49,17 @@ def grow(path: str, start: int, end: int, identity: Identity, *, check: Check = 
     if identity.type not in _GROWERS:
         what = identity.type or "What is on it"
         return f"{what} stays as it is: no program makes it larger in place. The rest of its partition is not used."
+    if identity.type in EXT and _has_clusters(path, start, end):
+        return f"{identity.type} stays as it is: resize2fs does not make one with clusters (bigalloc) larger."
     with loop_device(path, offset=start, size=end - start, writable=True) as node:
         grow_node(node, identity, end - start, check, in_place=in_place)
     flush(path)
     return f"{identity.type} fills its partition of {human_size(end - start)}."
+
+
+def _has_clusters(path: str, start: int, end: int) -> bool:
+    with FileSource(path) as disk:
+        return read_superblock(SliceSource(disk, start, end)).cluster_blocks > 1
 
 
 def grow_node(node: str, identity: Identity, size: int, check: Check, *, in_place: bool = False) -> None:

@@ -13,7 +13,7 @@ from rescue.engine import exfat_refill, fat_refill
 from rescue.engine.overlay import MEMORY, SourceBlocks, volume_overlay
 from rescue.engine.resizing import EXT, nothing, settle_ext
 from rescue.engine.xfs_shared import shared_bytes
-from rescue.errors import DamagedError, FormatError, ProgramError
+from rescue.errors import DamagedError, FormatError, ProgramError, UnsupportedError
 from rescue.filesystems.ext_superblock import Superblock
 from rescue.filesystems.ext_superblock import read_superblock as read_ext
 from rescue.filesystems.maps import used_map
@@ -66,7 +66,7 @@ def minimum_size(blocks: Blocks, start: int, end: int, identity: Identity, *, fo
             return Minimum(min(found, size), "shrink")
         if identity.type in ("btrfs", "xfs", "vfat", "exfat", "f2fs"):
             return _by_map(blocks, start, end, volume, identity, folder)
-    except (DamagedError, FormatError, ProgramError) as error:
+    except (DamagedError, FormatError, ProgramError, UnsupportedError) as error:
         return Minimum(size, "fixed", error.message)
     what = f"This program cannot make {identity.type} smaller." if identity.type else "What is on it is not known."
     return Minimum(size, "fixed", what)
@@ -75,10 +75,12 @@ def minimum_size(blocks: Blocks, start: int, end: int, identity: Identity, *, fo
 def tool_minimum(identity: Identity, path: str) -> int:
     """The smallest size that the file system's own tool names or reaches, and a little more. ``path`` may be written to.
 
-    Raises DamagedError when it is damaged, FormatError, ProgramError.
+    Raises DamagedError when it is damaged, UnsupportedError when none makes it smaller, FormatError, ProgramError.
     """
     with FileSource(path) as volume:
         if identity.type in EXT:
+            if why := read_ext(volume).cannot_shrink:
+                raise UnsupportedError(why)
             if read_ext(volume).unclean:
                 settle_ext(path, nothing)
             said = run(["resize2fs", "-P", path], timeout=_TOOL_SECONDS).text
@@ -116,8 +118,11 @@ def in_place_minimum(path: str, start: int, end: int, identity: Identity) -> int
             if identity.type == "ntfs":
                 command = ["ntfsresize", "--info", "--force", "--no-progress-bar", node]
                 return _number(_NTFS_MINIMUM, run(command, timeout=_TOOL_SECONDS).text, "ntfsresize")
+            superblock = read_ext(SliceSource(disk, start, end))
+            if superblock.cannot_shrink:
+                return superblock.size
             said = run(["resize2fs", "-P", node], timeout=_TOOL_SECONDS).text
-            return _number(_EXT_MINIMUM, said, "resize2fs") * read_ext(SliceSource(disk, start, end)).block_size
+            return _number(_EXT_MINIMUM, said, "resize2fs") * superblock.block_size
     except (FormatError, ProgramError):
         return 0
 

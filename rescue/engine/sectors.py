@@ -73,10 +73,7 @@ def _ext(volume: Source, kind: str) -> SectorFit:
     known = read_ext(volume)
     # Each file wastes half a block, and a folder or a chain of extents takes at least one.
     needed = (known.blocks - known.free_blocks) * known.block_size + files * 4096 + _SPARE
-    if needed > volume.size:
-        sizes = f"takes {human_size(needed)} in blocks of 4096 bytes, and has {human_size(volume.size)}"
-        return SectorFit("refuse", f"Its {kind} {sizes}.")
-    return SectorFit("refill")
+    return SectorFit("refill", f"Its {kind} takes {human_size(needed)} in blocks of 4096 bytes.", needed)
 
 
 def _xfs(volume: Source, sector: int) -> SectorFit:
@@ -100,10 +97,7 @@ def _ntfs(volume: Source, sector: int) -> SectorFit:
     # none may be smaller than a sector: its own format makes them 4096 bytes large there.
     if geometry.record_size < sector or geometry.cluster_size < sector:
         needed = ntfs_refill.needed_size(volume)
-        if needed > volume.size:
-            sizes = f"takes {human_size(needed)} with records of 4096 bytes, and has {human_size(volume.size)}"
-            return SectorFit("refuse", f"Its NTFS {sizes}.")
-        return SectorFit("refill")
+        return SectorFit("refill", f"Its NTFS takes {human_size(needed)} with records of 4096 bytes.", needed)
     _ntfs_sectors(geometry, sector)
     return SectorFit("patch")
 

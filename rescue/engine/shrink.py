@@ -76,14 +76,25 @@ def shrunk(
         with overlay.explaining():
             _prepare(overlay, identity, new_size, check)
             _shrink(overlay, identity, align_down(new_size, _UNIT), check)
-            require_swap_or_sound(identity, overlay.path)
+            try:
+                require_swap_or_sound(identity, overlay.path)
+            except DamagedError as error:
+                # It was sound before.
+                raise _not_in_order(identity, error.message) from error
             overlay.settle()
             volume = SliceSource(overlay.source, 0, new_size)
             used = used_map(volume, identity, path=overlay.path, offset=0)
             if used.whole_because:
-                raise ProgramError(f"The file system was made smaller, and is not in order: {used.whole_because}")
+                raise _not_in_order(identity, used.whole_because)
         said = f"{identity.type} made smaller from {human_size(size)} to {human_size(new_size)}."
         yield Shrunk(volume, used.extents, overlay.path, said)
+
+
+def _not_in_order(identity: Identity, why: str) -> NotSmallerError:
+    return NotSmallerError(
+        f"The copy of the {identity.type} file system is not in order after its own program made it smaller. {why.rstrip('.')}.",
+        "Nothing was written, and the original is not changed. Keep its size.",
+    )
 
 
 def require_swap_or_sound(identity: Identity, path: str) -> None:

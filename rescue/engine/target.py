@@ -58,6 +58,8 @@ def write_late(sink: FileSink, late: Sequence[tuple[int, bytes]]) -> None:
 
 def prove_layout(target: Source, path: str, layout: Layout) -> None:
     """Raise DamagedError unless the target's partition table reads as that of ``layout``."""
+    if layout.label == "none":
+        return  # what is there was compared byte by byte, and may read as a table on a disk of another size
     found = read_layout(target, layout.sector_size)
     if found.partitions != layout.partitions or found.id != layout.id:
         raise DamagedError(

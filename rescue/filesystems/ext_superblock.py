@@ -30,6 +30,7 @@ _INCOMPAT_KNOWN = 0x2 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x200
 
 RO_COMPAT_SPARSE_SUPER = 0x0001
 RO_COMPAT_GDT_CHECKSUM = 0x0010
+_COMPAT_STABLE_INODES = 0x800
 _RO_COMPAT_BIGALLOC = 0x0200
 RO_COMPAT_METADATA_CHECKSUM = 0x0400
 _RO_COMPAT_ORPHAN_PRESENT = 0x10000
@@ -67,6 +68,14 @@ class Superblock:
     uuid: bytes
     checksum_seed: int
     unclean: str  # why the structures cannot be trusted, as a sentence; "" when they can
+
+    @property
+    def cannot_shrink(self) -> str:
+        """Why it is not made smaller, as a sentence, or ""."""
+        if self.compat & _COMPAT_STABLE_INODES:
+            return "Its inodes may not be renumbered (feature stable_inodes)."
+        # Up to e2fsprogs 1.47 at least: what it leaves has wrong counts of free clusters.
+        return "resize2fs does not make one with clusters (feature bigalloc) smaller rightly." if self.cluster_blocks > 1 else ""
 
     @property
     def groups(self) -> int:

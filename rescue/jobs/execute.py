@@ -149,6 +149,20 @@ def _consolidated(facts: Facts, step: ConsolidateImage) -> str:
     return said + "."
 
 
+def _new_ids(facts: Facts, step: FitIds) -> str:
+    """What has identifiers of its own, and what has not."""
+    kept, unfollowed = _partitions(step.kept), _partitions(facts.get("unfollowed"))
+    said = "It has identifiers of its own"
+    said += f", but for what is in {kept}" if kept else ""
+    said += ", and what names them on it was changed."
+    return f"{said} Files in {unfollowed} may still name the old ones: change those by hand." if unfollowed else said
+
+
+def _partitions(numbers: object) -> str:
+    found = [str(number) for number in numbers] if isinstance(numbers, list | tuple) else []
+    return f"partition{'s' if len(found) > 1 else ''} {', '.join(found)}" if found else ""
+
+
 def _opened(facts: Facts) -> str:
     """What the proof by mounting did."""
     checked, mounted, files = facts.get("checked_volumes"), facts.get("mounted_volumes"), facts.get("files_read")
@@ -196,7 +210,7 @@ def _done(plan: Plan, facts: Facts) -> str:
             case FitVolumes():
                 said.append("The file systems that changed were checked by their own programs.")
             case FitIds():
-                said.append("It has identifiers of its own, and what names them on it was changed.")
+                said.append(_new_ids(facts, step))
             case WriteTable():
                 said.append(f"{step.image} is restored onto {step.target}.{_already(facts)}{defect_words(facts)}")
             case CloneTable():

@@ -17,7 +17,7 @@ from rescue.engine.grow import grow
 from rescue.engine.hidden_sectors import set_hidden_sectors
 from rescue.engine.new_ids import set_uuid
 from rescue.engine.overlay import MEMORY, SourceBlocks
-from rescue.engine.references import follow
+from rescue.engine.references import Followed, follow
 from rescue.engine.refill import anew_instead, refill
 from rescue.engine.refilled import refilled
 from rescue.engine.resizing import require_sound
@@ -27,7 +27,7 @@ from rescue.engine.survey import map_disk
 from rescue.engine.target import prove_late, write_late
 from rescue.engine.transfer import Part, Transfer
 from rescue.engine.transfer_parts import merged
-from rescue.errors import DamagedError, RefusedError
+from rescue.errors import DamagedError, ProgramError, RefusedError, UnsupportedError
 from rescue.images.chain import Chain
 from rescue.images.format import RowKind
 from rescue.images.nbd.session import Blocks
@@ -269,6 +269,7 @@ class Fitting:
         self._let_go()
         names = dict(step.references)
         told = []
+        unfollowed = []
         for done, volume in enumerate(step.volumes):
             token.check()
             reporter.progress(done, 2 * len(step.volumes))
@@ -280,15 +281,23 @@ class Fitting:
         for done, volume in enumerate(step.volumes, len(step.volumes)):
             token.check()
             reporter.progress(done, 2 * len(step.volumes))
-            followed = follow(step.target, volume.start, volume.end, volume.filesystem, names)
+            try:
+                followed = follow(step.target, volume.start, volume.end, volume.filesystem, names)
+            except (ProgramError, UnsupportedError) as error:
+                # The kernel has no driver for it, or not for its features. It is whole, and everything else is done.
+                followed = Followed([], [])
+                unfollowed.append(str(volume.partition))
+                told.append(f"Partition {volume.partition}: files on it may name the old ones, and could not be looked at.")
+                reporter.message(Message("warning", f"{told[-1]} {error.message}"))
             for file in followed.changed:
                 told.append(f"Partition {volume.partition}: {shown(file)} names the new ones.")
                 reporter.message(Message("info", told[-1]))
             for file in followed.left:
+                unfollowed.append(str(volume.partition))
                 told.append(f"Partition {volume.partition}: {shown(file)} names the old ones: it may not be changed.")
                 reporter.message(Message("warning", told[-1]))
         reporter.progress(2 * len(step.volumes), 2 * len(step.volumes))
-        return {"new_ids": told}
+        return {"new_ids": told, "unfollowed": list(dict.fromkeys(unfollowed))}
 
     @property
     def _opened(self) -> Transfer:

@@ -68,11 +68,13 @@ class SectorFit:
     """What a disk with sectors of another size asks of a volume.
 
     "copy": nothing. "refill": it is made anew and filled by its files. "patch": its boot sector is changed afterwards.
-    "refuse": it cannot be there; ``because`` is a sentence for people.
+    "refuse": it cannot be there; ``because`` is a sentence for people. ``needed``: the bytes that it takes there at least, where
+    those may be more than it has.
     """
 
     how: Literal["copy", "refill", "patch", "refuse"]
     because: str = ""
+    needed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

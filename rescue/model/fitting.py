@@ -105,6 +105,8 @@ class NewId(msgspec.Struct, frozen=True):
 class FitIds(msgspec.Struct, frozen=True, tag="fit-ids"):
     """Give file systems new UUIDs, and let fstab and boot loaders on them follow: ``references`` are old and new names.
 
+    ``kept``: the partitions of the target of which the content keeps its own.
+
     It is done before the table is written, which has new identifiers already: cut off, the target has no table.
     """
 
@@ -113,3 +115,4 @@ class FitIds(msgspec.Struct, frozen=True, tag="fit-ids"):
     sector_size: int
     volumes: tuple[NewId, ...]
     references: tuple[tuple[str, str], ...]
+    kept: tuple[int, ...] = ()

@@ -177,10 +177,10 @@ def _reason(items: Sequence[Item], short: int, mode: FitMode) -> tuple[int, str]
             f"Partition {largest.partition.number} was asked to be {human_size(more)} larger than it must be.",
         )
     largest = max(items, key=lambda i: i.floor)
-    return (
-        largest.partition.number,
-        f"Partition {largest.partition.number} cannot be made smaller than {human_size(largest.floor)}.",
-    )
+    number = largest.partition.number
+    if largest.least < largest.floor:
+        return number, f"Partition {number} keeps its size of {human_size(largest.floor)}."
+    return number, f"Partition {number} cannot be made smaller than {human_size(largest.floor)}."
 
 
 def _whole(layout: Layout, volumes: Sequence[FitVolume], size: int, sector_size: int, mode: FitMode, is_asked: bool) -> Fitted:

@@ -113,7 +113,9 @@ def _wished(wishes: Sequence[FitWish], numbers: set[int]) -> dict[int, FitWish]:
 
 def _item(partition: Partition, volume: FitVolume, wish: FitWish | None, mode: FitMode, sector_size: int) -> Item:
     size = align_up(partition.size, sector_size)
-    least = min(align_up(max(volume.minimum, 1), sector_size), size)
+    least = align_up(max(volume.minimum, 1), sector_size)
+    # On sectors of another size it may need more than it has.
+    least, size = (min(least, size), size) if mode == "same" or not volume.can_grow else (least, max(size, least))
     natural = least
     cap = -1 if volume.can_grow and mode == "auto" else size
     if volume.fixed or mode == "same":

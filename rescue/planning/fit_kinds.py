@@ -45,10 +45,25 @@ def is_fixed(partition: Partition, identity: Identity) -> bool:
     Told by its type, by what is in it, and for boot partitions that have the type of any other by their name or, on an MBR,
     by being small and active (as the one that Windows calls "System Reserved", in the language of its user).
     """
+    return _is_of_fixed_size(partition, identity) or _is_small_and_active(partition)
+
+
+def gives_way(partition: Partition, identity: Identity) -> int:
+    """Of what is fixed, what may be smaller when there is no other way: 1 first, swap space, which holds nothing; then 2, what
+    is taken for a boot partition only because it is small and active. Else 0.
+    """
+    if identity.type == "swap":
+        return 1
+    return 2 if _is_small_and_active(partition) and not _is_of_fixed_size(partition, identity) else 0
+
+
+def _is_of_fixed_size(partition: Partition, identity: Identity) -> bool:
     if partition.type.upper() in _FIXED_GUIDS or partition.type.lower() in _FIXED_CODES or identity.type in _FIXED_CONTENT:
         return True
     names = {partition.name.strip().lower(), identity.label.strip().lower()}
-    if partition.size <= _BOOT_LIMIT and names & _BOOT_NAMES:
-        return True
+    return partition.size <= _BOOT_LIMIT and bool(names & _BOOT_NAMES)
+
+
+def _is_small_and_active(partition: Partition) -> bool:
     is_mbr = partition.type.lower().startswith("0x")
     return is_mbr and bool(partition.attributes & 1) and partition.size <= _ACTIVE_LIMIT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 from uuid import UUID, uuid4
@@ -21,7 +22,7 @@ from rescue.model.volume import Identity, Volume
 from rescue.planning.convert import KINDS, label_warnings
 from rescue.planning.fit import fit
 from rescue.planning.fit_containers import container_bears, inner_sizes, inner_words, kept_sizes, still_whole
-from rescue.planning.fit_kinds import is_fixed
+from rescue.planning.fit_kinds import gives_way, is_fixed
 from rescue.planning.label import converted
 from rescue.planning.new_ids import renewed
 from rescue.planning.restore import complete_image
@@ -228,7 +229,7 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
 def fit_source(source: FitSource, size: int, choice: FitChoice, sector_size: int = 0) -> Fitted:
     """The layout for a target of ``size`` bytes with sectors of ``sector_size`` bytes (0: those of the source).
 
-    Swap space, which holds nothing, gives way when there is no other way.
+    Swap space, which holds nothing, gives way when there is no other way; then what is small and active on an MBR.
     Raises DoesNotFitError, RefusedError for a size that a partition cannot have, UsageError for wishes that make no sense.
     """
     sector_size = sector_size or source.layout.sector_size
@@ -238,19 +239,39 @@ def fit_source(source: FitSource, size: int, choice: FitChoice, sector_size: int
     refillable = frozenset(new_of[number] for number in choice.refillable if number in new_of)
     containers = {new_of[number]: found for number, found in choice.containers.items() if number in new_of}
     places = layout.data_partitions or _bare(layout, volumes, choice)
-    bears = [_bears(p, volumes.get(p.number), minimums, refillable, containers) for p in places]
+    needed = {new_of[number]: asked.needed for number, asked in (choice.sectors or {}).items() if number in new_of}
+    bears = [_bears(p, volumes.get(p.number), minimums, refillable, containers, needed.get(p.number, 0)) for p in places]
+    stages = {p.number: gives_way(p, volumes[p.number].identity) for p in places if p.number in volumes}
+
+    def attempt(stage: int) -> Fitted:
+        asked = [replace(b, fixed=b.fixed and not 0 < stages.get(b.partition, 0) <= stage) for b in bears]
+        return fit(layout, asked, size, sector_size, choice.mode, wishes.volumes, wishes.order)
+
     try:
-        found = fit(layout, bears, size, sector_size, choice.mode, wishes.volumes, wishes.order)
-    except DoesNotFitError:
-        swaps = {number for number, volume in volumes.items() if volume.identity.type == "swap"}
-        released = [replace(volume, fixed=volume.fixed and volume.partition not in swaps) for volume in bears]
-        if released == bears:
-            raise
-        found = fit(layout, released, size, sector_size, choice.mode, wishes.volumes, wishes.order)
+        found = _first_that_fits(attempt, sorted({0, *stages.values()}))
+    except DoesNotFitError as error:
+        raise _with_reason(error, volumes.get(error.partition)) from None
     if source.layout.data_partitions and not found.placements:
         raise UsageError("All partitions are left out: nothing would be written.", "To empty a disk: rescue wipe.")
     old_of = {new: old for old, new in new_of.items()}
     return replace(found, placements=tuple(replace(place, number=old_of[place.number]) for place in found.placements))
+
+
+def _first_that_fits(attempt: Callable[[int], Fitted], stages: Sequence[int]) -> Fitted:
+    for stage in stages[:-1]:
+        with suppress(DoesNotFitError):
+            return attempt(stage)
+    return attempt(stages[-1])
+
+
+def _with_reason(error: DoesNotFitError, volume: Volume | None) -> DoesNotFitError:
+    """The same, and why the volume that is to blame cannot be made smaller."""
+    if volume is None or not volume.whole_because:
+        return error
+    locked = volume.identity.usage == "crypto" and volume.partition
+    hint = f"{error.hint} With its passphrase it can be made smaller: --unlock {volume.partition}." if locked else error.hint
+    message = f"{error.message} {volume.whole_because}"
+    return DoesNotFitError(message, hint, short=error.short, partition=error.partition, needed=error.needed)
 
 
 def _bare(layout: Layout, volumes: Mapping[int, Volume], choice: FitChoice) -> tuple[Partition, ...]:
@@ -287,14 +308,16 @@ def _bears(
     minimums: Mapping[int, int],
     refillable: frozenset[int],
     containers: Mapping[int, Bears],
+    needed: int,
 ) -> FitVolume:
+    """``needed``: what sectors of another size make it take, 0 where they do not."""
     identity = volume.identity if volume else Identity("")
     if partition.number in containers:
         return container_bears(partition.number, containers[partition.number], fixed=is_fixed(partition, identity))
     whole = volume is None or bool(volume.whole_because)
     return FitVolume(
         partition.number,
-        partition.size if whole else min(minimums.get(partition.number, partition.size), partition.size),
+        max(partition.size if whole else min(minimums.get(partition.number, partition.size), partition.size), needed),
         can_grow=not whole and (identity.type in GROWABLE or partition.number in refillable),
         fixed=is_fixed(partition, identity),
     )
@@ -342,7 +365,8 @@ def _refuse_for_sectors(source: FitSource, fitted: Fitted, choice: FitChoice, di
     """Raise RefusedError for the first volume that cannot be on sectors of another size."""
     for placement in fitted.placements:
         asked = (choice.sectors or {}).get(placement.number)
-        if asked is not None and asked.how == "refuse":
+        size = placement.target_end - placement.target_start
+        if asked is not None and (asked.how == "refuse" or asked.needed > size):
             partition = next((p for p in source.layout.partitions if p.number == placement.number), None)
             volume = next((v for v in source.volumes if v.partition == placement.number), None)
             what = partition_words(partition, volume) if partition else "What is on the disk"

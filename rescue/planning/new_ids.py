@@ -38,7 +38,7 @@ def renewed(
     new_of = {p.number: p for p in layout.partitions}
     old_of = {p.number: p for p in source.partitions}
     by_number = {volume.partition: volume for volume in volumes}
-    references, found, warnings = [(source.id, layout.id)], [], []
+    references, found, kept, warnings = [(source.id, layout.id)], [], [], []
     for place in placed:
         old, volume = old_of[place.partition], by_number[place.partition]
         references.append((_partuuid(old, source), _partuuid(new_of[place.target_partition], layout)))
@@ -50,6 +50,7 @@ def renewed(
         elif kind:
             why = f" {volume.whole_because}" if kind in RENEWED and volume.whole_because else ""
             what = content_words(volume.identity)
+            kept.append(place.target_partition)
             warnings.append(
                 f"Partition {place.target_partition} ({what}) keeps its identifiers: no program here changes them.{why}"
             )
@@ -62,8 +63,9 @@ def renewed(
         )
     pairs = tuple(dict.fromkeys((old, new) for old, new in references if old and new))
     step = FitIds(
-        title="Give it identifiers of its own", target="", sector_size=layout.sector_size, volumes=tuple(found), references=pairs
-    )
+        title="Give it identifiers of its own", target="", sector_size=layout.sector_size, volumes=tuple(found), references=pairs,
+        kept=tuple(kept),
+    )  # fmt: skip
     return Renewed(layout, step, tuple(warnings))
 
 

@@ -49,7 +49,8 @@ class FitState:
             return error
         for place in found.placements:
             asked = (facts.sectors or {}).get(place.number)
-            if asked is not None and asked.how == "refuse":
+            size = place.target_end - place.target_start
+            if asked is not None and (asked.how == "refuse" or asked.needed > size):
                 return RefusedError(f"{self.described(place.number)}: {asked.because}", "Leave it out, or choose another disk.")
         return found
 

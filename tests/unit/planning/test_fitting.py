@@ -9,7 +9,7 @@ import pytest
 from rescue.errors import RefusedError
 from rescue.model.fit import NO_WISHES, DoesNotFitError, FitWish, FitWishes, SectorFit
 from rescue.model.fitting import FitDisk, FitVolumes
-from rescue.model.layout import HYBRID_MBR, Layout
+from rescue.model.layout import HYBRID_MBR, Layout, Partition
 from rescue.model.plan import Plan
 from rescue.model.volume import Identity, Volume
 from rescue.planning.fitting import FitChoice, FitSource, fit_mode, fit_source, may_shrink, needs_fit, plan_fit, wish_options
@@ -158,3 +158,44 @@ def test_a_disk_without_a_table_is_fitted_like_a_partition() -> None:
             continue
         (place,) = fit_source(source, 50 * GIB, choice).placements
         assert (place.target_start, place.target_end) == (0, 50 * GIB)
+
+
+def test_what_is_small_and_active_gives_way_when_there_is_no_other_way() -> None:
+    parts = (
+        Partition(1, MIB, GIB + MIB, "0x83", attributes=1),
+        Partition(2, 2 * GIB, 9 * GIB, "0x83"),
+    )
+    layout = Layout(10 * GIB, 512, "dos", id="12345678", usable_end=10 * GIB, partitions=parts)
+    volumes = tuple(Volume(p.number, p.start, p.end, Identity("ext4", "filesystem"), 100 * MIB) for p in parts)
+    source = replace(_SOURCE, layout=layout, volumes=volumes)
+    choice = FitChoice("clone", "auto", {1: 200 * MIB, 2: 2 * GIB})
+
+    def size(target: int) -> int:
+        first = fit_source(source, target, choice).placements[0]
+        return first.target_end - first.target_start
+
+    assert size(4 * GIB) == GIB
+    assert size(20 * GIB) == GIB
+    assert 200 * MIB <= size(2 * GIB + 500 * MIB) < GIB
+    with pytest.raises(DoesNotFitError):
+        size(2 * GIB)
+
+
+def test_a_refusal_says_why_a_volume_cannot_be_smaller_and_what_helps() -> None:
+    locked = replace(VOLUMES[2], identity=Identity("crypto_LUKS", "crypto"), whole_because="It is encrypted.")
+    source = replace(_SOURCE, volumes=(*VOLUMES[:2], locked))
+    with pytest.raises(DoesNotFitError, match="It is encrypted") as refused:
+        fit_source(source, LAPTOP.size // 2, FitChoice("clone", "auto", {}))
+    assert "--unlock 3" in refused.value.hint
+
+
+def test_what_needs_more_on_other_sectors_grows_or_is_refused() -> None:
+    tight = VOLUMES[2].size + 10 * GIB
+    choice = FitChoice("clone", "keep", {}, sectors={3: SectorFit("refill", "It takes more.", needed=tight)})
+    volumes = tuple(replace(v, identity=Identity("ext4", "filesystem")) if v.partition == 3 else v for v in VOLUMES)
+    source = replace(_SOURCE, volumes=volumes)
+    target = replace(sized(BLANK_SURVEY, TWICE), disk=replace(sized(BLANK_SURVEY, TWICE).disk, logical_sector_size=4096))
+    (big,) = (v for v in _step(plan_fit(source, target, choice)).volumes if v.partition == 3)
+    assert big.target_end - big.target_start >= tight
+    with pytest.raises(RefusedError, match="It takes more"):
+        plan_fit(source, target, replace(choice, mode="same"))
