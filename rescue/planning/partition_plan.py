@@ -21,7 +21,7 @@ from rescue.model.edit import (
     SetTable,
 )
 from rescue.model.extents import Extent, ExtentMap
-from rescue.model.layout import Layout, Partition
+from rescue.model.layout import HYBRID_MBR, Layout, Partition
 from rescue.model.operation import (
     Add,
     Convert,
@@ -83,6 +83,8 @@ def plan_partition(
         operation = parse_operation(text, draft.layout, new_guid)
         add_operation(draft, operation, tuple(queue[index:]), target)
     draft.flush()
+    if begun is None and HYBRID_MBR in target.layout.problems:
+        _drop_hybrid(draft, target)
     steps: tuple[EditStep, ...] = tuple(draft.steps)
     sentences = list(draft.sentences)
     if begun is None:
@@ -108,6 +110,22 @@ def plan_partition(
         target=disk,
         estimated_bytes=draft.bytes,
     )
+
+
+def _drop_hybrid(draft: Draft, target: DiskSurvey) -> None:
+    """A table is written without what the first sector described beside a GPT: only where a person asks for another table."""
+    title = target.disk.title
+    if draft.replaced:
+        draft.warnings.append(
+            f"What the first sector of {title} describes beside its GPT (a hybrid MBR) is lost: a system that needs that second"
+            " description (an old Mac's) will not find it."
+        )
+    elif draft.tables:
+        raise RefusedError(
+            f"The first sector of {title} describes partitions beside its GPT (a hybrid MBR), which would be lost.",
+            "Edit it with gdisk, which asks what to keep; or give the disk a table of one kind first: 'convert mbr', which leaves"
+            " its partitions where they are.",
+        )
 
 
 def _go_on(draft: Draft, begun: Begun, request: PartitionRequest, target: DiskSurvey) -> tuple[str, ...]:
@@ -142,6 +160,8 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
     """Add what an operation comes to; ``queue`` is it and what comes after it. Raises RefusedError, UsageError."""
     before = draft.layout
     after = apply(before, operation)
+    if after.label != before.label or isinstance(operation, NewTable):
+        draft.replaced = True
     match operation:
         case NewTable():
             _new_table(draft, operation, after, target)

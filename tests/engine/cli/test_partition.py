@@ -378,3 +378,17 @@ def test_a_table_takes_the_place_of_a_file_system_on_the_whole_disk(edited: Disk
     edited.ok("table gpt", "create size=100MiB")
     assert "ext4" not in edited.rescue.ok("disks", edited.path).out
     sound(edited.path)
+
+
+def test_a_hybrid_mbr_is_given_up_only_for_another_table(edited: Disk) -> None:
+    edited.ok("table gpt", "create size=100MiB fs=ext4", "create size=100MiB")
+    run(["sgdisk", "--hybrid=1", str(edited.path)])
+    before = digest(edited.path)
+    refused = edited("name 2 second")
+    assert (refused.code, digest(edited.path)) == (3, before)
+    assert "hybrid MBR" in refused.err
+    edited.ok("label 1 x")
+    shown = edited.rescue.ok("partition", edited.path, "convert mbr", "--dry-run").out
+    assert "second description" in " ".join(shown.split())
+    edited.ok("convert mbr")
+    assert table_of(edited.path) == {1: (1, 100), 2: (101, 100)}

@@ -10,6 +10,7 @@ import pytest
 from rescue.errors import RefusedError, UsageError
 from rescue.model.disk import Protection
 from rescue.model.edit import FormatVolume, MoveVolume, ResizeVolume, SaveTables, SetTable
+from rescue.model.layout import HYBRID_MBR
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey
 from rescue.planning.partition_plan import PartitionRequest, layouts_of, plan_partition, plan_repair, plan_undo
@@ -89,3 +90,14 @@ def test_a_new_table_names_everything_that_is_lost() -> None:
     layouts = layouts_of(plan)
     assert layouts is not None
     assert [(p.number, p.size) for p in layouts[1].partitions] == [(1, 10 * GIB)]
+
+
+def test_a_hybrid_mbr_is_not_dropped_unasked() -> None:
+    survey = replace(LAPTOP_SURVEY, layout=replace(LAYOUT, problems=(HYBRID_MBR,)))
+    for queue in (("delete 2",), ("resize 3 size=300GiB",), ("move 3 start=2GiB",), ("label 3 x", "name 3 x")):
+        with pytest.raises(RefusedError, match=r"hybrid MBR.*would be lost.*convert mbr"):
+            _plan(*queue, survey=survey)
+    # These write no table.
+    assert not layouts_of(_plan("label 3 x", "format 1 fs=vfat", survey=survey))
+    for queue in (("convert mbr",), ("table gpt", "create")):
+        assert any("second description" in warning for warning in _plan(*queue, survey=survey).warnings)
