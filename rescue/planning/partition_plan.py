@@ -47,7 +47,7 @@ from rescue.planning.partition_copy import check_label, copy_partition, label_vo
 from rescue.planning.partition_draft import Draft, is_new, place_words, what_of
 from rescue.planning.wipe import signature_extents
 from rescue.planning.words import content_words, disk_words, losses_of, partition_words, plain
-from rescue.planning.writable import refuse_unwritable
+from rescue.planning.writable import refuse_mbr_of_file, refuse_unwritable
 from rescue.units import KIB, MIB, align_down, align_up, human_size
 
 _SHRINKABLE: Final = frozenset({"ext2", "ext3", "ext4", "ntfs", "btrfs", "swap"})
@@ -162,6 +162,7 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
     after = apply(before, operation)
     if after.label != before.label or isinstance(operation, NewTable):
         draft.replaced = True
+        refuse_mbr_of_file(target.disk, after)
     match operation:
         case NewTable():
             _new_table(draft, operation, after, target)

@@ -392,3 +392,18 @@ def test_a_hybrid_mbr_is_given_up_only_for_another_table(edited: Disk) -> None:
     assert "second description" in " ".join(shown.split())
     edited.ok("convert mbr")
     assert table_of(edited.path) == {1: (1, 100), 2: (101, 100)}
+
+
+def test_a_file_with_sectors_of_4096_bytes_gets_no_mbr(rescue: Rescue, tmp_path: Path) -> None:
+    """It would be read with those of 512 bytes ever after."""
+    edited = Disk(rescue, sparse(tmp_path / "4k.raw", 1 * GIB))
+    with attached(edited.path, "--sector-size", "4096") as node:
+        rescue.ok("partition", node, "table gpt", "create size=100MiB fs=ext4", "--yes", "--save", tmp_path / "t")
+        before = digest(edited.path)
+    for operation in ("convert mbr", "table mbr"):
+        refused = edited(operation)
+        assert (refused.code, digest(edited.path)) == (3, before)
+        assert "4096" in refused.err
+    with attached(edited.path, "--sector-size", "4096") as node:
+        rescue.ok("partition", node, "convert mbr", "--yes", "--save", tmp_path / "u")
+    assert table_of(edited.path, 4096) == {1: (1, 100)}

@@ -101,3 +101,17 @@ def test_a_hybrid_mbr_is_not_dropped_unasked() -> None:
     assert not layouts_of(_plan("label 3 x", "format 1 fs=vfat", survey=survey))
     for queue in (("convert mbr",), ("table gpt", "create")):
         assert any("second description" in warning for warning in _plan(*queue, survey=survey).warnings)
+
+
+def test_a_file_with_large_sectors_gets_no_mbr() -> None:
+    """Nothing would tell of its sectors any more: it would be read with those of 512 bytes."""
+    layout = replace(LAYOUT, sector_size=4096)
+    disk = replace(LAPTOP_SURVEY.disk, path="/x/4k.raw", logical_sector_size=4096, is_file=True)
+    survey = replace(LAPTOP_SURVEY, disk=disk, layout=layout)
+    for operation in ("convert mbr", "table mbr"):
+        with pytest.raises(RefusedError, match=r"A GPT tells so, an MBR does not.*losetup --sector-size 4096"):
+            _plan(operation, survey=survey)
+        assert _plan(operation, survey=replace(survey, disk=replace(disk, is_file=False)))
+    assert _plan("table gpt", survey=survey)
+    small = replace(survey, disk=replace(disk, logical_sector_size=512), layout=LAYOUT)
+    assert _plan("convert mbr", survey=small)
