@@ -46,7 +46,7 @@ from rescue.planning.partition import apply, partition_of, unused_end
 from rescue.planning.partition_copy import check_label, copy_partition, label_volume
 from rescue.planning.partition_draft import Draft, is_new, place_words, what_of
 from rescue.planning.wipe import signature_extents
-from rescue.planning.words import content_words, disk_words, losses_of, partition_words, plain
+from rescue.planning.words import content_words, disk_words, losses_of, partition_words, plain, table_problems
 from rescue.planning.writable import refuse_mbr_of_file, refuse_unwritable
 from rescue.units import KIB, MIB, align_down, align_up, human_size
 
@@ -104,7 +104,7 @@ def plan_partition(
         steps=steps,
         sentences=tuple(sentences),
         losses=tuple(dict.fromkeys(draft.losses)),
-        warnings=tuple(dict.fromkeys([*target.layout.problems, *draft.warnings])),
+        warnings=tuple(dict.fromkeys([*table_problems(target.layout), *draft.warnings])),
         command=command,
         fingerprint=target.fingerprint,
         target=disk,
@@ -391,7 +391,7 @@ def plan_repair(target: DiskSurvey, save: str, *, hybrid: bool) -> Plan:
     refuse_unwritable(target)
     disk, layout = target.disk, target.layout
     if layout.label != "gpt":
-        said = " ".join(layout.problems)
+        said = " ".join(table_problems(layout))
         raise RefusedError(
             f"{disk.title} has no GPT of which a copy is whole. {said}".rstrip(),
             f"Only a GPT is kept twice. Look for lost partitions with: rescue partition {disk.path} --search",

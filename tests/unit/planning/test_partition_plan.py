@@ -10,7 +10,7 @@ import pytest
 from rescue.errors import RefusedError, UsageError
 from rescue.model.disk import Protection
 from rescue.model.edit import FormatVolume, MoveVolume, ResizeVolume, SaveTables, SetTable
-from rescue.model.layout import HYBRID_MBR
+from rescue.model.layout import HYBRID_MBR, IMAGED_WHOLE
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey
 from rescue.planning.partition_plan import PartitionRequest, layouts_of, plan_partition, plan_repair, plan_undo
@@ -115,3 +115,12 @@ def test_a_file_with_large_sectors_gets_no_mbr() -> None:
     assert _plan("table gpt", survey=survey)
     small = replace(survey, disk=replace(disk, logical_sector_size=512), layout=LAYOUT)
     assert _plan("convert mbr", survey=small)
+
+
+def test_what_a_damaged_table_means_for_an_image_is_not_said_of_edits() -> None:
+    layout = replace(LAYOUT, label="none", partitions=(), problems=(f"The table is bad. {IMAGED_WHOLE}",))
+    survey = replace(LAPTOP_SURVEY, layout=layout)
+    assert "The table is bad." in _plan("table gpt", survey=survey).warnings
+    with pytest.raises(RefusedError, match=r"whole\. The table is bad\.") as refused:
+        plan_repair(survey, "/x", hybrid=False)
+    assert IMAGED_WHOLE not in refused.value.message
