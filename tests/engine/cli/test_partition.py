@@ -407,3 +407,11 @@ def test_a_file_with_sectors_of_4096_bytes_gets_no_mbr(rescue: Rescue, tmp_path:
     with attached(edited.path, "--sector-size", "4096") as node:
         rescue.ok("partition", node, "convert mbr", "--yes", "--save", tmp_path / "u")
     assert table_of(edited.path, 4096) == {1: (1, 100)}
+
+
+def test_bytes_that_are_no_text_are_a_mistake_of_the_person(edited: Disk) -> None:
+    edited.ok("table gpt", "create size=100MiB fs=ext4")
+    for queue in (["name 1 \udcff"], ["label 1 \udcff\udcfe"], ["name 1 \udcff", "--dry-run"]):
+        refused = edited(*queue)
+        assert refused.code == 2, refused
+        assert "UTF-8" in refused.err
