@@ -9,6 +9,13 @@ from pathlib import Path
 import pytest
 
 from rescue.engine.checkers import check
+from rescue.engine.editing import format_volume
+from rescue.engine.labels import set_label
+from rescue.engine.resizing import nothing
+from rescue.errors import UsageError
+from rescue.filesystems.identify import identify
+from rescue.model.operation import FileSystem
+from rescue.planning.partition_copy import check_label
 from rescue.system.run import run
 from rescue.units import GIB, MIB
 from tests.engine.cli.command import Rescue
@@ -119,3 +126,38 @@ def test_a_label_is_taken_away(edited: Disk) -> None:
     edited.ok("label 1 ''", "label 2 ''")
     assert "ID_FS_LABEL" not in _values(edited.path, 1, 100)
     assert "ID_FS_LABEL" not in _values(edited.path, 101, 400)
+
+
+_LABELS = [
+    *(f"A{sign}B" for sign in " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"),
+    " AB",
+    "-x",
+    "--",
+    "NO NAME",
+    "é",
+    "x" * 9 + "'",
+    "..",
+    "'",
+]
+
+
+@pytest.mark.parametrize("kind", _SIZES)
+def test_labels_that_are_not_refused_are_taken_by_the_tools(kind: FileSystem, tmp_path: Path) -> None:
+    """New, and in place of another one; what the tools do not take is refused before anything is written."""
+    size = _SIZES[kind] * MIB
+    path = sparse(tmp_path / "volume", size)
+    refused = 0
+    for label in _LABELS:
+        try:
+            check_label(kind, label)
+            format_volume(str(path), 0, size, 512, kind, label)
+        except UsageError:
+            refused += 1
+    format_volume(str(path), 0, size, 512, kind, "old")
+    for label in _LABELS:
+        try:
+            check_label(kind, label, present=True)
+        except UsageError:
+            continue
+        set_label(str(path), 0, size, identify(str(path), 0, size), label, nothing)
+    assert refused == {"vfat": 20, "exfat": 1}.get(kind, 0)
