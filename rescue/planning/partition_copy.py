@@ -7,6 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from rescue.errors import RefusedError, UsageError
+from rescue.filesystems.btrfs import MANY_DEVICES
 from rescue.model.edit import CopyVolume, LabelVolume
 from rescue.model.extents import Extent
 from rescue.model.layout import Layout, Partition
@@ -15,6 +16,7 @@ from rescue.model.volume import Identity
 from rescue.planning.new_ids import fresh
 from rescue.planning.partition import partition_of
 from rescue.planning.partition_draft import Draft, is_new, place_words, what_of
+from rescue.planning.partition_size import spread_error
 from rescue.planning.words import plain
 
 # The bytes of the longest label.
@@ -71,6 +73,8 @@ def label_volume(draft: Draft, partition: Partition, label: str) -> None:
     what = what_of(draft, partition)
     if volume is None or filesystem is None:
         raise RefusedError(f"{what} holds no file system that can be labelled.", "A partition itself is named with: name N NAME")
+    if volume.whole_because == MANY_DEVICES:
+        raise spread_error(what)
     if volume.whole_because and filesystem != "swap":
         raise RefusedError(f"{what} cannot be labelled. {volume.whole_because}", "Check and repair it first.")
     check_label(filesystem, label, present=True)
@@ -95,6 +99,8 @@ def copy_partition(draft: Draft, operation: Copy, after: Layout) -> None:
     volume = draft.contents.get(old.start)
     identity = volume.identity if volume else Identity()
     what = what_of(draft, old)
+    if volume is not None and volume.whole_because == MANY_DEVICES:
+        raise spread_error(what)
     if identity.type in _ONE_ONLY:
         raise RefusedError(f"{what} cannot be copied: a system that finds two of it takes neither, or the wrong one.")
     uuid = fresh(identity.type, lambda: UUID(operation.uuid)) if identity.type in _RENEWABLE else ""

@@ -45,12 +45,13 @@ from rescue.planning.operation_text import parse_operation
 from rescue.planning.partition import apply, partition_of, unused_end
 from rescue.planning.partition_copy import check_label, copy_partition, label_volume
 from rescue.planning.partition_draft import Draft, is_new, place_words, what_of
+from rescue.planning.partition_size import SHRINKABLE as _SHRINKABLE
+from rescue.planning.partition_size import refuse_size
 from rescue.planning.wipe import signature_extents
 from rescue.planning.words import content_words, disk_words, losses_of, partition_words, plain, table_problems
 from rescue.planning.writable import refuse_mbr_of_file, refuse_unwritable
 from rescue.units import KIB, MIB, align_down, align_up, human_size
 
-_SHRINKABLE: Final = frozenset({"ext2", "ext3", "ext4", "ntfs", "btrfs", "swap"})
 # What each program makes at least.
 _LEAST: Final[dict[FileSystem, int]] = {"xfs": 300 * MIB, "btrfs": 128 * MIB, "f2fs": 64 * MIB, "ntfs": 2 * MIB}
 _CUT: Final = "Until it has ended do not switch off: a file system that is made smaller or larger is damaged by that."
@@ -201,7 +202,9 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
         case Copy():
             copy_partition(draft, operation, after)
         case Resize():
-            _resize(draft, partition_of(before, operation.number), after, to_most=not operation.size)
+            old = partition_of(before, operation.number)
+            refuse_size(draft, old, partition_of(after, old.number))
+            _resize(draft, old, after, to_most=not operation.size)
         case Move():
             _move(draft, partition_of(before, operation.number), after, queue)
         case _:

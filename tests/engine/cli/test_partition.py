@@ -415,3 +415,12 @@ def test_bytes_that_are_no_text_are_a_mistake_of_the_person(edited: Disk) -> Non
         refused = edited(*queue)
         assert refused.code == 2, refused
         assert "UTF-8" in refused.err
+
+
+def test_a_btrfs_gets_no_smaller_than_linux_makes_it(edited: Disk) -> None:
+    edited.ok("table gpt", "create size=400MiB fs=btrfs", "create size=100MiB")
+    before = digest(edited.path)
+    refused = edited("delete 2", "resize 1 size=255MiB")
+    assert (refused.code, digest(edited.path)) == (3, before)
+    edited.ok("resize 1 size=256MiB")
+    assert table_of(edited.path)[1] == (1, 256)

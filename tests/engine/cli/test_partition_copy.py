@@ -161,3 +161,18 @@ def test_labels_that_are_not_refused_are_taken_by_the_tools(kind: FileSystem, tm
             continue
         set_label(str(path), 0, size, identify(str(path), 0, size), label, nothing)
     assert refused == {"vfat": 20, "exfat": 1}.get(kind, 0)
+
+
+def test_a_btrfs_over_two_partitions_is_left_alone(edited: Disk) -> None:
+    """Each of them looks whole when both are there."""
+    edited.ok("table gpt", "create size=600MiB", "create size=600MiB")
+    with (
+        attached(edited.path, "--offset", str(MIB), "--sizelimit", str(600 * MIB)) as one,
+        attached(edited.path, "--offset", str(601 * MIB), "--sizelimit", str(600 * MIB)) as other,
+    ):
+        run(["mkfs.btrfs", "-q", "-f", one, other])
+    before = digest(edited.path)
+    for operation in ("resize 1 size=500MiB", "resize 2 size=max", "label 1 x", "copy 2 start=1300MiB"):
+        result = edited("name 1 first", operation)
+        assert (result.code, digest(edited.path)) == (3, before), result
+        assert "several devices" in result.err or operation.startswith("copy")
