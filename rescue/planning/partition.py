@@ -25,7 +25,7 @@ from rescue.model.operation import (
     Resize,
     SetType,
 )
-from rescue.model.tables import link_offsets
+from rescue.model.tables import entry_room, link_offsets
 from rescue.planning.convert import convert_in_place
 from rescue.units import MIB, align_down, align_up, human_size
 
@@ -276,10 +276,12 @@ def _free_words(free: Sequence[Extent], layout: Layout) -> str:
 
 def _free_number(layout: Layout, *, logical: bool) -> int:
     taken = {p.number for p in layout.partitions}
-    low, count = (5, MAX_LOGICAL) if logical else (1, MAX_PRIMARY if layout.label == "dos" else MAX_GPT)
+    most = MAX_PRIMARY if layout.label == "dos" else min(MAX_GPT, entry_room(layout) or MAX_GPT)
+    low, count = (5, MAX_LOGICAL) if logical else (1, most)
     number = next((n for n in range(low, low + count) if n not in taken), None)
     if number is None:
-        raise RefusedError(f"The partition table has no room for more than {count} partitions of this kind.")
+        kind = "logical partitions" if logical else "partitions"
+        raise RefusedError(f"The partition table has room for only {count} {kind}, and it has them.", "Delete one first.")
     return number
 
 
