@@ -263,3 +263,12 @@ def test_a_gpt_with_few_entries_says_how_many() -> None:
     for offset, data in table_writes(full, b""):
         disk.pwrite(data, offset)
     assert spans(read_layout(disk, 512)) == spans(full)
+
+
+def test_sizes_that_read_the_same_are_told_in_bytes() -> None:
+    layout = apply(blank(3 * TIB), DOS)
+    with pytest.raises(RefusedError, match=f"no room for {2 * TIB} bytes at 1.0 MiB: {2 * TIB - MIB} bytes are free"):
+        apply(layout, create(size=2 * TIB, kind="dos"))
+    one = apply(layout, create(size=1 * TIB, kind="dos"))
+    with pytest.raises(RefusedError, match=f"cannot get {2 * TIB} bytes: it has room for {2 * TIB - MIB} bytes"):
+        apply(one, Resize(1, 2 * TIB))
