@@ -279,8 +279,8 @@ def _format(draft: Draft, partition: Partition, filesystem: FileSystem, label: s
     title = f"Make {filesystem} in partition {partition.number}"
     draft.steps.append(
         FormatVolume(
-            title=title, target=draft.disk, start=partition.start, end=partition.end, sector_size=sector_size,
-            filesystem=filesystem, label=label,
+            title=title, target=draft.disk, number=partition.number, start=partition.start, end=partition.end,
+            sector_size=sector_size, filesystem=filesystem, label=label,
         )
     )  # fmt: skip
     draft.sentences.append(f"Make an empty {filesystem} in partition {partition.number}, {place_words(partition)}.")
