@@ -28,6 +28,12 @@ def human_size(size: int) -> str:
     return f"{size} bytes" if size != 1 else "1 byte"
 
 
+def distinct_sizes(one: int, other: int) -> tuple[str, str]:
+    """Two sizes as people read them; in bytes when they differ only by what is rounded away."""
+    said, also = human_size(one), human_size(other)
+    return (said, also) if said != also or one == other else (f"{one} bytes", f"{other} bytes")
+
+
 def human_rate(bytes_per_second: float) -> str:
     """A rate as people read it: ``118.2 MiB/s``."""
     return f"{human_size(int(bytes_per_second))}/s"

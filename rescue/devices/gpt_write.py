@@ -11,7 +11,7 @@ from rescue.devices import mbr
 from rescue.devices.mbr_write import BOOT_CODE, pack_entry
 from rescue.errors import RefusedError
 from rescue.model.layout import Layout, Partition
-from rescue.model.tables import array_bytes, entry_count, gpt_extents
+from rescue.model.tables import array_bytes, entry_count, entry_room, gpt_extents
 from rescue.units import human_size
 
 _HEADER: Final = struct.Struct("<8sIIIIQQQQ16sQIII")
@@ -107,7 +107,9 @@ def gpt_writes(layout: Layout, head: bytes) -> list[tuple[int, bytes]]:
     """
     sector = layout.sector_size
     highest = max((p.number for p in layout.partitions), default=0)
-    count = entry_count(highest, layout.usable_start, sector)
+    # A table that was made with few entries leaves no room for more at the end of the disk, if it does at its start.
+    room = entry_room(layout) or entry_count(highest, layout.usable_start, sector)
+    count = entry_count(highest, min(layout.usable_start, 2 * sector + room * _ENTRY.size), sector)
     _check(layout, count)
     array = _array(layout, count)
     crc = zlib.crc32(array[: count * _ENTRY.size])

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from rescue.devices import gpt, mbr
 from rescue.errors import FormatError, RefusedError
-from rescue.model.layout import HYBRID_MBR, Layout
+from rescue.model.layout import HYBRID_MBR, IMAGED_WHOLE, Layout
 from rescue.model.source import Source
 from rescue.units import MIB, align_down, human_size
-
-_WHOLE: Final = "The disk is imaged whole."
 
 
 def _foreign_label(head: bytes) -> str:
@@ -50,30 +47,30 @@ def read_layout(source: Source, sector_size: int) -> Layout:
         if mbr.is_protective(first):
             layout = gpt.parse_gpt(source, sector_size)
             if layout is None:
-                return _none(source, sector_size, f"{_why_no_gpt(source, sector_size)} {_WHOLE}")
+                return _none(source, sector_size, f"{_why_no_gpt(source, sector_size)} {IMAGED_WHOLE}")
             if mbr.is_hybrid(first):
                 layout = replace(layout, problems=(*layout.problems, HYBRID_MBR))
             return layout
         if not mbr.is_volume_boot_record(first) and not any(e.used for e in mbr.entries(first)) and not foreign:
             if gpt.has_backup_only(source, sector_size):
                 return _none(
-                    source, sector_size, f"Only a backup GPT was found, at the end of the disk; it is not in use. {_WHOLE}"
+                    source, sector_size, f"Only a backup GPT was found, at the end of the disk; it is not in use. {IMAGED_WHOLE}"
                 )
             layout = _gpt_without_mbr(source, sector_size)
             if layout is not None:
                 return layout
         if foreign and not any(e.used for e in mbr.entries(first)):
             return _none(
-                source, sector_size, f"The disk has a partition table of the {foreign} kind, which is not read. {_WHOLE}"
+                source, sector_size, f"The disk has a partition table of the {foreign} kind, which is not read. {IMAGED_WHOLE}"
             )
         if mbr.has_signature(first) and not mbr.is_table(first) and not mbr.is_volume_boot_record(first):
             # What a file system from an earlier use says of this disk cannot be trusted then.
             return _none(
-                source, sector_size, f"The first sector is a boot sector, but no partition table that is known. {_WHOLE}"
+                source, sector_size, f"The first sector is a boot sector, but no partition table that is known. {IMAGED_WHOLE}"
             )
         return mbr.parse_mbr(source, sector_size) or _none(source, sector_size)
     except FormatError as error:
-        return _none(source, sector_size, f"The partition table cannot be used. {error.message} {_WHOLE}")
+        return _none(source, sector_size, f"The partition table cannot be used. {error.message} {IMAGED_WHOLE}")
 
 
 def _why_no_gpt(source: Source, sector_size: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ EXT: Final = ("ext2", "ext3", "ext4", "ext4dev")
 CHECK_SECONDS: Final = 6 * 3600.0
 Check = Callable[[], None]  # is called often while programs run; what it raises ends them
 
+_ERROR: Final = re.compile(r"\berror\b", re.IGNORECASE)
 _BALANCE: Final = (-1, 0, 40, 80)  # block groups that are filled up to so many percent are joined; first of all none
 _ROOM: Final = GIB
 _DEV_ITEM: Final = 201  # of the superblock
@@ -42,7 +44,9 @@ def work(arguments: Sequence[str], check: Check, *, ok: Sequence[int] = (0,)) ->
     code, said = watch(arguments, lambda _text: check())
     if code not in ok:
         lines = [line.strip() for line in said.replace("\r", "\n").splitlines() if line.strip()]
-        told = "".join(c if c.isprintable() else "?" for c in lines[-1])[:300] if lines else "it said nothing"
+        # What it says of its progress may come behind the error: the two are buffered apart.
+        line = next((line for line in reversed(lines) if _ERROR.search(line)), lines[-1] if lines else "it said nothing")
+        told = "".join(c if c.isprintable() else "?" for c in line)[:300]
         raise ProgramError(f"{arguments[0]} failed (exit code {code}): {told}", f"The command was: {' '.join(arguments)}")
     return said
 

@@ -62,7 +62,7 @@ def edited_words(step: PartitionStep, facts: Mapping[str, object]) -> str:
         case SetTable():
             return f"The partition table of {step.target} is written and was read back."
         case FormatVolume():
-            return f"There is a new {step.filesystem} on {step.target}."
+            return f"There is a new {step.filesystem} in partition {step.number} of {step.target}."
         case LabelVolume():
             return f"The {step.identity.type} is called “{step.label}” now." if step.label else "The label is taken away."
         case CopyVolume():
@@ -89,7 +89,10 @@ def after_edit(step: PartitionStep) -> str:
                 f" disks {step.target}; put the old one back with: rescue partition {step.target} --undo"
             )
         case FormatVolume():
-            return f"The partition of {step.target} that was to be formatted holds nothing that can be used: format it again."
+            return (
+                f"Partition {step.number} of {step.target} was to be formatted and holds nothing that can be used: format it"
+                " again."
+            )
         case LabelVolume():
             return f"A file system on {step.target} was being labelled. Look at its label, and check it before it is used."
         case CopyVolume():

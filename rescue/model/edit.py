@@ -66,10 +66,11 @@ class SetTable(msgspec.Struct, frozen=True, tag="set-table"):
 
 
 class FormatVolume(msgspec.Struct, frozen=True, tag="format-volume"):
-    """Make an empty file system in the bytes ``[start, end)`` of the target."""
+    """Make an empty file system in the bytes ``[start, end)`` of the target, which are its partition ``number``."""
 
     title: str
     target: str
+    number: int
     start: int
     end: int
     sector_size: int

@@ -10,6 +10,7 @@ from rescue.model.extents import Extent, ExtentMap
 LabelKind = Literal["gpt", "dos", "none"]
 PartitionKind = Literal["primary", "logical", "extended"]
 HYBRID_MBR: Final = "The disk has a hybrid MBR: some of its partitions are described twice."  # one of Layout.problems
+IMAGED_WHOLE: Final = "The disk is imaged whole."  # the end of some
 
 
 @dataclass(frozen=True, slots=True)

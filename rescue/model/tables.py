@@ -24,8 +24,19 @@ def entry_count(highest: int, usable_start: int, sector_size: int) -> int:
     wanted = max(_ENTRIES, align_up(highest, 32))
     count = min(wanted, max(usable_start - 2 * sector_size, 0) // ENTRY_SIZE)
     if highest > _MAX_ENTRIES or count < max(highest, 1):
-        raise RefusedError(f"The GPT has no room for a partition with the number {highest}.", "Give it a lower number.")
+        raise RefusedError(
+            f"The GPT has room for only {min(count, _MAX_ENTRIES)} partitions, none for one with the number {highest}.",
+            "Leave partitions out, or make a new table.",
+        )
     return count
+
+
+def entry_room(layout: Layout) -> int:
+    """How many entries both copies of the GPT of ``layout`` have room for, between its ends and what partitions may have."""
+    sector = layout.sector_size
+    front = layout.usable_start - 2 * sector
+    back = align_down(layout.size, sector) - sector - layout.usable_end
+    return max(min(front, back), 0) // ENTRY_SIZE
 
 
 def array_bytes(count: int, sector_size: int) -> int:

@@ -36,7 +36,7 @@ from rescue.planning.words import (
     volume_of,
     whole_warnings,
 )
-from rescue.planning.writable import refuse_other_sectors, refuse_unwritable, target_sectors
+from rescue.planning.writable import refuse_mbr_of_file, refuse_other_sectors, refuse_unwritable, target_sectors
 from rescue.units import GIB, MIB, human_size
 
 REFILLED: Final = frozenset({"xfs", "f2fs", "vfat", "exfat"})  # no program makes them smaller
@@ -136,6 +136,8 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
         refuse_other_sectors(disk, source.layout.sector_size, f"{source.words} has sectors of")
     volumes = {volume.partition: volume for volume in source.volumes}
     fitted = fit_source(source, disk.size, choice, sector_size)
+    if fitted.layout.label != source.layout.label and not choice.wishes.sector_size:
+        refuse_mbr_of_file(disk, fitted.layout, "have the file for sectors of 512 bytes: --sector-size 512")
     _refuse_for_sectors(source, fitted, choice, disk)
     placed = tuple(
         _placed(placement, volumes[placement.number], choice, sector_size)

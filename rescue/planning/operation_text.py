@@ -27,6 +27,7 @@ from rescue.model.operation import (
     Resize,
     SetType,
 )
+from rescue.planning.words import plain
 from rescue.units import parse_size
 
 FILE_SYSTEMS: Final[tuple[str, ...]] = get_args(FileSystem)
@@ -53,6 +54,7 @@ GPT_FLAGS: Final = {"required": 0, "no-block-io": 1, "legacy-boot": 2, "read-onl
 MBR_FLAGS: Final = {"active": 0}
 
 _TABLES: Final[dict[str, Literal["gpt", "dos"]]] = {"gpt": "gpt", "mbr": "dos", "dos": "dos"}  # "dos" as fdisk and libblkid say
+_UNUSED: Final = UUID(int=0)  # UEFI 2.10 table 5-6: an entry of this type is no partition
 _MBR_TYPE: Final = re.compile(r"(0x)?[0-9a-fA-F]{1,2}")
 _WORDS: Final = {
     "table": ("gpt|mbr", ()),
@@ -73,6 +75,8 @@ _WORDS: Final = {
 
 def parse_operation(text: str, layout: Layout, new_guid: Callable[[], str]) -> Operation:
     """One operation on a disk that has ``layout`` by then. ``new_guid`` makes identifiers. Raises UsageError."""
+    if any("\ud800" <= c <= "\udfff" for c in text):  # how Python has bytes of the command line that are not UTF-8
+        raise UsageError(f"“{plain(text)}” has bytes that are no text in UTF-8.")
     try:
         words = shlex.split(text)
     except ValueError as error:
@@ -83,16 +87,16 @@ def parse_operation(text: str, layout: Layout, new_guid: Callable[[], str]) -> O
     word, rest = words[0], words[1:]
     if word == "flag":
         return _flag(text, rest, layout)
-    plain = [part for part in rest if "=" not in part or word in ("name", "type", "label")]
-    named = _named(text, word, [part for part in rest if part not in plain])
+    bare = [part for part in rest if "=" not in part or word in ("name", "type", "label")]
+    named = _named(text, word, [part for part in rest if part not in bare])
     wanted = len(_WORDS[word][0].split())
-    if len(plain) != wanted:
+    if len(bare) != wanted:
         raise UsageError(f"“{text}” should read: {word} {_WORDS[word][0]}".rstrip() + ".")
     match word:
         case "table" | "convert":
-            label = _TABLES.get(plain[0].lower())
+            label = _TABLES.get(bare[0].lower())
             if label is None:
-                raise UsageError(f"There is no partition table of the kind “{plain[0]}”.", "Write gpt or mbr.")
+                raise UsageError(f"There is no partition table of the kind “{bare[0]}”.", "Write gpt or mbr.")
             if word == "convert":
                 return Convert(label, tuple(new_guid() for _ in range(len(layout.data_partitions) + 1)))
             guid = new_guid()
@@ -108,21 +112,24 @@ def parse_operation(text: str, layout: Layout, new_guid: Callable[[], str]) -> O
                 name=named.get("name", ""),
             )
         case "delete":
-            return Delete(_number(plain[0]))
+            return Delete(_number(bare[0]))
         case "resize":
-            return Resize(_number(plain[0]), _size(_needed(text, named, "size"), zero="max"))
+            return Resize(_number(bare[0]), _size(_needed(text, named, "size"), zero="max"))
         case "move":
-            return Move(_number(plain[0]), _size(_needed(text, named, "start")))
+            return Move(_number(bare[0]), _size(_needed(text, named, "start")))
         case "copy":
-            return Copy(_number(plain[0]), new_guid(), _size(named["start"]) if "start" in named else -1)
+            return Copy(_number(bare[0]), new_guid(), _size(named["start"]) if "start" in named else -1)
         case "label":
-            return Label(_number(plain[0]), plain[1])
+            return Label(_number(bare[0]), bare[1])
         case "format":
-            return Format(_number(plain[0]), _filesystem(_needed(text, named, "fs")), named.get("label", ""))
+            return Format(_number(bare[0]), _filesystem(_needed(text, named, "fs")), named.get("label", ""))
         case "name":
-            return Name(_number(plain[0]), plain[1])
+            return Name(_number(bare[0]), bare[1])
         case _:
-            return SetType(_number(plain[0]), type_code(plain[1], layout))
+            code = type_code(bare[1], layout)
+            if code == "extended":
+                raise UsageError("A partition that is there cannot become an extended one.", "Make one: create type=extended")
+            return SetType(_number(bare[0]), code)
 
 
 def _named(text: str, word: str, parts: Sequence[str]) -> dict[str, str]:
@@ -164,9 +171,11 @@ def type_code(text: str, layout: Layout) -> str:
         return code
     if layout.label == "gpt":
         try:
-            return str(UUID(text)).upper()
+            guid = UUID(text)
         except ValueError:
-            pass
+            guid = _UNUSED
+        if guid != _UNUSED:
+            return str(guid).upper()
     elif _MBR_TYPE.fullmatch(text) and int(text, 16) not in (0, 0x05, 0x0F, 0x85, 0xEE):
         return f"0x{int(text, 16):02x}"
     raise UsageError(f"“{text}” is no type of partition.", f"Write {', '.join(TYPES)}, or the type's code.")

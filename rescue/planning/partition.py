@@ -25,9 +25,9 @@ from rescue.model.operation import (
     Resize,
     SetType,
 )
-from rescue.model.tables import link_offsets
+from rescue.model.tables import entry_room, link_offsets
 from rescue.planning.convert import convert_in_place
-from rescue.units import MIB, align_down, align_up, human_size
+from rescue.units import MIB, align_down, align_up, distinct_sizes, human_size
 
 ALIGN: Final = 1 * MIB
 MAX_PRIMARY: Final = 4
@@ -249,8 +249,9 @@ def _place(layout: Layout, operation: Create, *, logical: bool) -> tuple[int, in
         start = room.start
     end = start + size if size else room.end
     if end > room.end:
+        wanted, there = distinct_sizes(size, room.end - start)
         raise RefusedError(
-            f"There is no room for {human_size(size)} at {human_size(start)}: {human_size(room.end - start)} are free there.",
+            f"There is no room for {wanted} at {human_size(start)}: {there} are free there.",
             _free_words(free, layout),
         )
     return start, end
@@ -276,10 +277,12 @@ def _free_words(free: Sequence[Extent], layout: Layout) -> str:
 
 def _free_number(layout: Layout, *, logical: bool) -> int:
     taken = {p.number for p in layout.partitions}
-    low, count = (5, MAX_LOGICAL) if logical else (1, MAX_PRIMARY if layout.label == "dos" else MAX_GPT)
+    most = MAX_PRIMARY if layout.label == "dos" else min(MAX_GPT, entry_room(layout) or MAX_GPT)
+    low, count = (5, MAX_LOGICAL) if logical else (1, most)
     number = next((n for n in range(low, low + count) if n not in taken), None)
     if number is None:
-        raise RefusedError(f"The partition table has no room for more than {count} partitions of this kind.")
+        kind = "logical partitions" if logical else "partitions"
+        raise RefusedError(f"The partition table has room for only {count} {kind}, and it has them.", "Delete one first.")
     return number
 
 
@@ -318,8 +321,9 @@ def _new_end(layout: Layout, partition: Partition, size: int) -> int:
     if end <= partition.start:
         raise UsageError(f"{human_size(size)} is too small for a partition; the smallest is 1 MiB.")
     if end > room:
+        wanted, there = distinct_sizes(size, room - partition.start)
         raise RefusedError(
-            f"Partition {partition.number} cannot get {human_size(size)}: it has room for {human_size(room - partition.start)}.",
+            f"Partition {partition.number} cannot get {wanted}: it has room for {there}.",
             unused_end(layout) or "Move or delete what is behind it first.",
         )
     if partition.kind == "extended":

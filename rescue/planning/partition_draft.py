@@ -57,6 +57,7 @@ class Draft:
     warnings: list[str] = field(default_factory=list)
     changed: list[Extent] = field(default_factory=list)
     bytes: int = 0
+    replaced: bool = False  # a person asked for another table
     added: list[int] = field(default_factory=list)  # starts of what is on the disk already, and which nobody looked at
     surveyed: list[Volume] = field(default_factory=list)  # what is on the disk, where it is
 

@@ -21,7 +21,7 @@ from rescue.model.edit import (
     SetTable,
 )
 from rescue.model.extents import Extent, ExtentMap
-from rescue.model.layout import Layout, Partition
+from rescue.model.layout import HYBRID_MBR, Layout, Partition
 from rescue.model.operation import (
     Add,
     Convert,
@@ -45,13 +45,12 @@ from rescue.planning.operation_text import parse_operation
 from rescue.planning.partition import apply, partition_of, unused_end
 from rescue.planning.partition_copy import check_label, copy_partition, label_volume
 from rescue.planning.partition_draft import NO_LOOKS, Draft, Looks, is_new, place_words, what_of
+from rescue.planning.partition_size import GROWABLE, SHRINKABLE, refuse_smaller, refuse_unlikely
 from rescue.planning.wipe import signature_extents
-from rescue.planning.words import content_words, disk_words, losses_of, partition_words, plain
-from rescue.planning.writable import refuse_unwritable
+from rescue.planning.words import content_words, disk_words, losses_of, partition_words, plain, table_problems
+from rescue.planning.writable import refuse_mbr_of_file, refuse_unwritable
 from rescue.units import KIB, MIB, align_down, align_up, human_size
 
-_SHRINKABLE: Final = frozenset({"ext2", "ext3", "ext4", "ntfs", "btrfs", "swap"})
-GROWABLE: Final = _SHRINKABLE | {"ext4dev", "xfs", "f2fs", "crypto_LUKS", "LVM2_member"}
 # What each program makes at least.
 _LEAST: Final[dict[FileSystem, int]] = {"xfs": 300 * MIB, "btrfs": 128 * MIB, "f2fs": 64 * MIB, "ntfs": 2 * MIB}
 _CUT: Final = "Until it has ended do not switch off: a file system that is made smaller or larger is damaged by that."
@@ -88,6 +87,8 @@ def plan_partition(
         operation = parse_operation(text, draft.layout, new_guid)
         add_operation(draft, operation, tuple(queue[index:]), target)
     draft.flush()
+    if begun is None and HYBRID_MBR in target.layout.problems:
+        _drop_hybrid(draft, target)
     steps: tuple[EditStep, ...] = tuple(draft.steps)
     sentences = list(draft.sentences)
     if begun is None:
@@ -107,12 +108,28 @@ def plan_partition(
         steps=steps,
         sentences=tuple(sentences),
         losses=tuple(dict.fromkeys(draft.losses)),
-        warnings=tuple(dict.fromkeys([*target.layout.problems, *draft.warnings])),
+        warnings=tuple(dict.fromkeys([*table_problems(target.layout), *draft.warnings])),
         command=command,
         fingerprint=target.fingerprint,
         target=disk,
         estimated_bytes=draft.bytes,
     )
+
+
+def _drop_hybrid(draft: Draft, target: DiskSurvey) -> None:
+    """A table is written without what the first sector described beside a GPT: only where a person asks for another table."""
+    title = target.disk.title
+    if draft.replaced:
+        draft.warnings.append(
+            f"What the first sector of {title} describes beside its GPT (a hybrid MBR) is lost: a system that needs that second"
+            " description (an old Mac's) will not find it."
+        )
+    elif draft.tables:
+        raise RefusedError(
+            f"The first sector of {title} describes partitions beside its GPT (a hybrid MBR), which would be lost.",
+            "Edit it with gdisk, which asks what to keep; or give the disk a table of one kind first: 'convert mbr', which leaves"
+            " its partitions where they are.",
+        )
 
 
 def _go_on(draft: Draft, begun: Begun, request: PartitionRequest, target: DiskSurvey) -> tuple[str, ...]:
@@ -147,6 +164,9 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
     """Add what an operation comes to; ``queue`` is it and what comes after it. Raises RefusedError, UsageError."""
     before = draft.layout
     after = apply(before, operation)
+    if after.label != before.label or isinstance(operation, NewTable):
+        draft.replaced = True
+        refuse_mbr_of_file(target.disk, after)
     match operation:
         case NewTable():
             _new_table(draft, operation, after, target)
@@ -185,7 +205,8 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
         case Copy():
             copy_partition(draft, operation, after)
         case Resize():
-            _resize(draft, partition_of(before, operation.number), after, to_most=not operation.size)
+            old = partition_of(before, operation.number)
+            _resize(draft, old, after, to_most=not operation.size)
         case Move():
             _move(draft, partition_of(before, operation.number), after, queue)
         case _:
@@ -260,8 +281,8 @@ def _format(draft: Draft, partition: Partition, filesystem: FileSystem, label: s
     title = f"Make {filesystem} in partition {partition.number}"
     draft.steps.append(
         FormatVolume(
-            title=title, target=draft.disk, start=partition.start, end=partition.end, sector_size=sector_size,
-            filesystem=filesystem, label=label,
+            title=title, target=draft.disk, number=partition.number, start=partition.start, end=partition.end,
+            sector_size=sector_size, filesystem=filesystem, label=label,
         )
     )  # fmt: skip
     draft.sentences.append(f"Make an empty {filesystem} in partition {partition.number}, {place_words(partition)}.")
@@ -277,6 +298,7 @@ def _resize(draft: Draft, old: Partition, after: Layout, *, to_most: bool) -> No
     volume = draft.contents.get(old.start) if old.kind != "extended" else None
     what = what_of(draft, old)
     identity = volume.identity if volume else Identity()
+    refuse_unlikely(draft, old, new)
     filled = draft.filled(volume)
     by_program = identity.type in GROWABLE
     if new == old:
@@ -292,8 +314,8 @@ def _resize(draft: Draft, old: Partition, after: Layout, *, to_most: bool) -> No
     else:
         # Of what does not reach that far, only the table is changed.
         if not 0 < filled <= new.size:
-            _refuse_smaller(draft, old, new, volume)
-        by_program = identity.type in _SHRINKABLE
+            refuse_smaller(draft, old, new)
+        by_program = identity.type in SHRINKABLE
         said = f"{what}: make it smaller, {human_size(new.size)}."
     if new.end >= old.end:
         draft.layout = after
@@ -320,24 +342,6 @@ def _has_that_size(draft: Draft, partition: Partition, *, to_most: bool) -> Usag
         f"There is no free room behind partition {partition.number}: it cannot get larger where it is.",
         unused_end(draft.layout) or "Move, shrink or delete what is behind it first.",
     )
-
-
-def _refuse_smaller(draft: Draft, old: Partition, new: Partition, volume: Volume | None) -> None:
-    """Raise RefusedError where what is in a partition cannot be made that small."""
-    what = what_of(draft, old)
-    identity = volume.identity if volume else Identity()
-    if volume is None and old.start in draft.added:
-        raise RefusedError(f"{what} comes back with what is in it, and that is not known yet.", "Apply what is pending first.")
-    if volume is not None and volume.whole_because and identity.type != "swap":
-        raise RefusedError(f"{what} cannot be made smaller. {volume.whole_because}", "Check and repair it first.")
-    if old.kind != "extended" and identity.type not in _SHRINKABLE:
-        kind = content_words(identity) or "What is in it is not known and"
-        raise RefusedError(
-            f"{what} cannot be made smaller: {kind} cannot shrink.",
-            "Back the disk up and restore it, which fits it by its files; or delete the partition.",
-        )
-    if volume is not None and volume.used_bytes > new.size:
-        raise RefusedError(f"{what} cannot be made as small as {human_size(new.size)}.", "Remove files first.")
 
 
 def _move(draft: Draft, old: Partition, after: Layout, queue: tuple[str, ...]) -> None:
@@ -398,7 +402,7 @@ def plan_repair(target: DiskSurvey, save: str, *, hybrid: bool) -> Plan:
     refuse_unwritable(target)
     disk, layout = target.disk, target.layout
     if layout.label != "gpt":
-        said = " ".join(layout.problems)
+        said = " ".join(table_problems(layout))
         raise RefusedError(
             f"{disk.title} has no GPT of which a copy is whole. {said}".rstrip(),
             f"Only a GPT is kept twice. Look for lost partitions with: rescue partition {disk.path} --search",

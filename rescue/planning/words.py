@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rescue.model.disk import Disk
-from rescue.model.layout import Layout, Partition
+from rescue.model.layout import IMAGED_WHOLE, Layout, Partition
 from rescue.model.nested import whole_parts
 from rescue.model.survey import DiskSurvey
 from rescue.model.volume import Identity, Nested, Volume
@@ -47,6 +47,11 @@ _ROLES = {
 def plain(text: str) -> str:
     """Text from a disk or an image with everything that could steer a terminal made visible as ``?``."""
     return "".join(c if c.isprintable() else "?" for c in text).strip()
+
+
+def table_problems(layout: Layout) -> tuple[str, ...]:
+    """What is wrong with a partition table, for those who change it: without what it means for an image."""
+    return tuple(problem.removesuffix(IMAGED_WHOLE).rstrip() for problem in layout.problems)
 
 
 def disk_words(disk: Disk) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rescue.errors import RefusedError
 from rescue.model.disk import Disk
+from rescue.model.layout import Layout
 from rescue.model.survey import DiskSurvey
 
 
@@ -48,6 +49,20 @@ def target_sectors(disk: Disk, source: int, asked: int) -> int:
             "Leave --sector-size out: it is for targets that are files.",
         )
     return disk.logical_sector_size
+
+
+def refuse_mbr_of_file(disk: Disk, layout: Layout, instead: str = "") -> None:
+    """Raise RefusedError for a new MBR in a file that counts in other sectors than of 512 bytes: nothing tells so afterwards.
+
+    ``instead``: what else can be done than to keep the GPT, as a clause.
+    """
+    if disk.is_file and layout.label == "dos" and layout.sector_size != 512:
+        raise RefusedError(
+            f"{disk.title} is a file for sectors of {layout.sector_size} bytes. A GPT tells so, an MBR does not: with one its"
+            f" partitions would be taken for {layout.sector_size // 512} times smaller than they are, and overwritten.",
+            "Keep the GPT, or "
+            + (instead or f"use the file as a device: losetup --sector-size {layout.sector_size} --find --show FILE"),
+        )
 
 
 def refuse_other_sectors(disk: Disk, sector_size: int, whose: str) -> None:

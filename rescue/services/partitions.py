@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -19,16 +19,19 @@ from rescue.engine.move_journal import Begun, find_move
 from rescue.engine.survey import map_disk
 from rescue.engine.table_backup import SUFFIX, read_backup, refuse_to_put_back
 from rescue.errors import FormatError, RefusedError, RescueError, UsageError
+from rescue.filesystems.btrfs_trees import read_superblock
 from rescue.model.disk import Disk
-from rescue.model.edit import CopyVolume, FormatVolume, MoveVolume, ResizeVolume
+from rescue.model.edit import CopyVolume, FormatVolume, LabelVolume, MoveVolume, ResizeVolume
 from rescue.model.layout import Layout, Partition
 from rescue.model.lost import Lost
 from rescue.model.plan import Plan
 from rescue.model.progress import CancelToken
+from rescue.model.source import SliceSource
 from rescue.model.survey import DiskSurvey
 from rescue.model.text import shown
 from rescue.model.volume import Volume
 from rescue.planning.partition_plan import PartitionRequest, plan_partition, plan_repair, plan_undo
+from rescue.planning.partition_size import spread_error
 from rescue.system.blockfile import FileSource
 from rescue.units import human_size
 
@@ -75,6 +78,7 @@ class DiskLooks:
 
     def __init__(self, survey: DiskSurvey) -> None:
         self._survey = survey
+        self.seen: list[Volume] = []  # beside what the survey tells
 
     def volume(self, partition: Partition) -> Volume | None:
         """See Looks."""
@@ -83,9 +87,11 @@ class DiskLooks:
         around = Layout(disk.size, disk.logical_sector_size, "gpt", partitions=only)
         try:
             with FileSource(disk.path) as source:
-                return next((volume for volume, _ in map_disk(disk, source, around) if volume.identity.type), None)
+                found = next((volume for volume, _ in map_disk(disk, source, around) if volume.identity.type), None)
         except RescueError:
             return None
+        self.seen += [found] if found else []
+        return found
 
     def filled(self, volume: Volume) -> int:
         """See Looks."""
@@ -100,16 +106,19 @@ def plan_edit(target: DiskSurvey, request: PartitionRequest) -> Plan:
     file = os.path.abspath(request.save) if request.save else default_file(target.disk)
     begun = None if target.unreadable else interrupted_move(target)
     request = PartitionRequest(request.operations, file, request.go_on)
-    plan = plan_partition(target, request, lambda: str(uuid4()).upper(), begun, DiskLooks(target))
+    looks = DiskLooks(target)
+    plan = plan_partition(target, request, lambda: str(uuid4()).upper(), begun, looks)
     if begun is None:
-        _refuse_too_small(target, plan)
+        _refuse_unfit(target, plan, (*target.volumes, *looks.seen))
     return plan
 
 
-def _refuse_too_small(target: DiskSurvey, plan: Plan) -> None:
-    """Raise RefusedError when a tool would not make a file system that small, before operations in front of it are done."""
-    known = {volume.start: volume for volume in target.volumes}
+def _refuse_unfit(target: DiskSurvey, plan: Plan, volumes: Sequence[Volume]) -> None:
+    """Raise RefusedError when a tool would not do it to a file system, before operations in front of it are done."""
+    known = {volume.start: volume for volume in volumes}
     for step in plan.steps:
+        if isinstance(step, ResizeVolume | LabelVolume | CopyVolume) and step.identity.type == "btrfs" and step.start in known:
+            _refuse_spread(target, known[step.start])
         match step:
             case MoveVolume():
                 start, to = (
@@ -130,6 +139,17 @@ def _refuse_too_small(target: DiskSurvey, plan: Plan) -> None:
                     )
             case _:
                 pass
+
+
+def _refuse_spread(target: DiskSurvey, volume: Volume) -> None:
+    """Raise RefusedError for a btrfs of several devices, which no survey of one disk tells by itself."""
+    try:
+        with FileSource(target.disk.path) as source:
+            count = read_superblock(SliceSource(source, volume.start, volume.end)).num_devices
+    except FormatError:
+        return  # its own tools say what is wrong with it
+    if count != 1:
+        raise spread_error(f"Partition {volume.partition}")
 
 
 def find_lost(survey: DiskSurvey, deep: bool, token: CancelToken, progress: Callable[[int, int], None]) -> list[Lost]:

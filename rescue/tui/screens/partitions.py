@@ -24,7 +24,7 @@ from rescue.planning.lost import operations_for
 from rescue.planning.operation_text import FILE_SYSTEMS
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.partition_preview import Preview, preview
-from rescue.planning.words import plain
+from rescue.planning.words import plain, table_problems
 from rescue.tui.describe import disk_details, disk_name
 from rescue.tui.dialogs import Notice, Question
 from rescue.tui.flow import Flow, TableWork
@@ -208,7 +208,7 @@ class PartitionsScreen(RescueScreen):
         if self._interrupted:
             said = "A move was interrupted on this disk. Until it is complete the partition cannot be read."
             return [Line(said, WARN, "⚠ "), Line(plain(self._interrupted), PLAIN)]
-        problems = [Line(plain(problem), WARN, "⚠ ") for problem in self._target.layout.problems] if self._target else []
+        problems = [Line(plain(problem), WARN, "⚠ ") for problem in table_problems(self._target.layout)] if self._target else []
         if not self._operations:
             return [*problems, Line("Nothing is changed yet. Changes are noted here before they are applied.", QUIET)]
         count = "1 change is" if len(self._operations) == 1 else f"{len(self._operations)} changes are"

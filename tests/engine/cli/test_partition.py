@@ -378,3 +378,49 @@ def test_a_table_takes_the_place_of_a_file_system_on_the_whole_disk(edited: Disk
     edited.ok("table gpt", "create size=100MiB")
     assert "ext4" not in edited.rescue.ok("disks", edited.path).out
     sound(edited.path)
+
+
+def test_a_hybrid_mbr_is_given_up_only_for_another_table(edited: Disk) -> None:
+    edited.ok("table gpt", "create size=100MiB fs=ext4", "create size=100MiB")
+    run(["sgdisk", "--hybrid=1", str(edited.path)])
+    before = digest(edited.path)
+    refused = edited("name 2 second")
+    assert (refused.code, digest(edited.path)) == (3, before)
+    assert "hybrid MBR" in refused.err
+    edited.ok("label 1 x")
+    shown = edited.rescue.ok("partition", edited.path, "convert mbr", "--dry-run").out
+    assert "second description" in " ".join(shown.split())
+    edited.ok("convert mbr")
+    assert table_of(edited.path) == {1: (1, 100), 2: (101, 100)}
+
+
+def test_a_file_with_sectors_of_4096_bytes_gets_no_mbr(rescue: Rescue, tmp_path: Path) -> None:
+    """It would be read with those of 512 bytes ever after."""
+    edited = Disk(rescue, sparse(tmp_path / "4k.raw", 1 * GIB))
+    with attached(edited.path, "--sector-size", "4096") as node:
+        rescue.ok("partition", node, "table gpt", "create size=100MiB fs=ext4", "--yes", "--save", tmp_path / "t")
+        before = digest(edited.path)
+    for operation in ("convert mbr", "table mbr"):
+        refused = edited(operation)
+        assert (refused.code, digest(edited.path)) == (3, before)
+        assert "4096" in refused.err
+    with attached(edited.path, "--sector-size", "4096") as node:
+        rescue.ok("partition", node, "convert mbr", "--yes", "--save", tmp_path / "u")
+    assert table_of(edited.path, 4096) == {1: (1, 100)}
+
+
+def test_bytes_that_are_no_text_are_a_mistake_of_the_person(edited: Disk) -> None:
+    edited.ok("table gpt", "create size=100MiB fs=ext4")
+    for queue in (["name 1 \udcff"], ["label 1 \udcff\udcfe"], ["name 1 \udcff", "--dry-run"]):
+        refused = edited(*queue)
+        assert refused.code == 2, refused
+        assert "UTF-8" in refused.err
+
+
+def test_a_btrfs_gets_no_smaller_than_linux_makes_it(edited: Disk) -> None:
+    edited.ok("table gpt", "create size=400MiB fs=btrfs", "create size=100MiB")
+    before = digest(edited.path)
+    refused = edited("delete 2", "resize 1 size=255MiB")
+    assert (refused.code, digest(edited.path)) == (3, before)
+    edited.ok("resize 1 size=256MiB")
+    assert table_of(edited.path)[1] == (1, 256)

@@ -9,6 +9,13 @@ from pathlib import Path
 import pytest
 
 from rescue.engine.checkers import check
+from rescue.engine.editing import format_volume
+from rescue.engine.labels import set_label
+from rescue.engine.resizing import nothing
+from rescue.errors import UsageError
+from rescue.filesystems.identify import identify
+from rescue.model.operation import FileSystem
+from rescue.planning.partition_copy import check_label
 from rescue.system.run import run
 from rescue.units import GIB, MIB
 from tests.engine.cli.command import Rescue
@@ -119,3 +126,53 @@ def test_a_label_is_taken_away(edited: Disk) -> None:
     edited.ok("label 1 ''", "label 2 ''")
     assert "ID_FS_LABEL" not in _values(edited.path, 1, 100)
     assert "ID_FS_LABEL" not in _values(edited.path, 101, 400)
+
+
+_LABELS = [
+    *(f"A{sign}B" for sign in " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"),
+    " AB",
+    "-x",
+    "--",
+    "NO NAME",
+    "é",
+    "x" * 9 + "'",
+    "..",
+    "'",
+]
+
+
+@pytest.mark.parametrize("kind", _SIZES)
+def test_labels_that_are_not_refused_are_taken_by_the_tools(kind: FileSystem, tmp_path: Path) -> None:
+    """New, and in place of another one; what the tools do not take is refused before anything is written."""
+    size = _SIZES[kind] * MIB
+    path = sparse(tmp_path / "volume", size)
+    refused = 0
+    for label in _LABELS:
+        try:
+            check_label(kind, label)
+            format_volume(str(path), 0, size, 512, kind, label)
+        except UsageError:
+            refused += 1
+    format_volume(str(path), 0, size, 512, kind, "old")
+    for label in _LABELS:
+        try:
+            check_label(kind, label, present=True)
+        except UsageError:
+            continue
+        set_label(str(path), 0, size, identify(str(path), 0, size), label, nothing)
+    assert refused == {"vfat": 20, "exfat": 1}.get(kind, 0)
+
+
+def test_a_btrfs_over_two_partitions_is_left_alone(edited: Disk) -> None:
+    """Each of them looks whole when both are there."""
+    edited.ok("table gpt", "create size=600MiB", "create size=600MiB")
+    with (
+        attached(edited.path, "--offset", str(MIB), "--sizelimit", str(600 * MIB)) as one,
+        attached(edited.path, "--offset", str(601 * MIB), "--sizelimit", str(600 * MIB)) as other,
+    ):
+        run(["mkfs.btrfs", "-q", "-f", one, other])
+    before = digest(edited.path)
+    for operation in ("resize 1 size=500MiB", "resize 2 size=max", "label 1 x", "copy 2 start=1300MiB"):
+        result = edited("name 1 first", operation)
+        assert (result.code, digest(edited.path)) == (3, before), result
+        assert "several devices" in result.err or operation.startswith("copy")

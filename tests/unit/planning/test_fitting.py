@@ -118,6 +118,17 @@ def test_other_sectors() -> None:
     assert not any("is not known. It is copied" in warning for warning in plan.warnings)  # a Microsoft reserved one is known
 
 
+def test_a_file_with_large_sectors_gets_no_mbr_unasked() -> None:
+    layout = replace(LAYOUT, sector_size=4096, partitions=LAYOUT.partitions[2:])
+    source = replace(_SOURCE, layout=layout, volumes=VOLUMES[2:])
+    target = replace(sized(BLANK_SURVEY, TWICE), disk=replace(BLANK_SURVEY.disk, size=TWICE, is_file=True))
+    with pytest.raises(RefusedError, match=r"an MBR does not.*--sector-size 512"):
+        plan_fit(source, target, FitChoice("clone", "auto", {}, wishes=FitWishes(table="dos")))
+    assert plan_fit(source, target, FitChoice("clone", "auto", {}))
+    asked = FitWishes(table="dos", sector_size=4096)
+    assert plan_fit(source, target, FitChoice("clone", "auto", {}, wishes=asked))
+
+
 def test_what_cannot_be_on_other_sectors_is_refused_by_name_unless_it_is_left_out() -> None:
     refused = SectorFit("refuse", "Its NTFS has records of 1024 bytes, which Windows cannot use there.")
     with pytest.raises(

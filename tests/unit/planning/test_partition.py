@@ -251,3 +251,24 @@ def test_random_queues_give_sound_layouts_that_can_be_written_and_read(given_: t
     assert [(p.number, p.start, p.end, p.kind) for p in found.partitions] == [
         (p.number, p.start, p.end, p.kind) for p in layout.partitions
     ]
+
+
+def test_a_gpt_with_few_entries_says_how_many() -> None:
+    """sgdisk and sfdisk make tables with as few as 4: those that leave no room at the end of the disk keep their length."""
+    layout = Layout(8 * MIB, 512, "gpt", GPT.id, usable_start=MIB, usable_end=8 * MIB - 2 * 512)
+    full = apply_all(layout, [create(size=MIB, number=number) for number in (1, 2, 3, 4)])
+    with pytest.raises(RefusedError, match="room for only 4 partitions"):
+        apply(full, create())
+    disk = MemorySink(8 * MIB)
+    for offset, data in table_writes(full, b""):
+        disk.pwrite(data, offset)
+    assert spans(read_layout(disk, 512)) == spans(full)
+
+
+def test_sizes_that_read_the_same_are_told_in_bytes() -> None:
+    layout = apply(blank(3 * TIB), DOS)
+    with pytest.raises(RefusedError, match=f"no room for {2 * TIB} bytes at 1.0 MiB: {2 * TIB - MIB} bytes are free"):
+        apply(layout, create(size=2 * TIB, kind="dos"))
+    one = apply(layout, create(size=1 * TIB, kind="dos"))
+    with pytest.raises(RefusedError, match=f"cannot get {2 * TIB} bytes: it has room for {2 * TIB - MIB} bytes"):
+        apply(one, Resize(1, 2 * TIB))

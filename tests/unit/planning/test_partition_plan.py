@@ -12,9 +12,11 @@ from rescue.engine.grow_container import GROWN
 from rescue.errors import RefusedError, UsageError
 from rescue.model.disk import Protection
 from rescue.model.edit import FormatVolume, MoveVolume, ResizeVolume, SaveTables, SetTable
+from rescue.model.layout import HYBRID_MBR, IMAGED_WHOLE
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey
-from rescue.planning.partition_plan import GROWABLE, PartitionRequest, layouts_of, plan_partition, plan_repair, plan_undo
+from rescue.planning.partition_plan import PartitionRequest, layouts_of, plan_partition, plan_repair, plan_undo
+from rescue.planning.partition_size import GROWABLE
 from rescue.units import GIB
 from tests.unit.looks import RecordedLooks
 from tests.unit.planning.machines import LAPTOP_SURVEY, LAYOUT
@@ -127,3 +129,37 @@ def _without(start: int) -> DiskSurvey:
     layout = replace(LAYOUT, partitions=tuple(p for p in LAYOUT.partitions if p.start != start))
     volumes = tuple(volume for volume in LAPTOP_SURVEY.volumes if volume.start != start)
     return replace(LAPTOP_SURVEY, layout=layout, volumes=volumes)
+
+
+def test_a_hybrid_mbr_is_not_dropped_unasked() -> None:
+    survey = replace(LAPTOP_SURVEY, layout=replace(LAYOUT, problems=(HYBRID_MBR,)))
+    for queue in (("delete 2",), ("resize 3 size=300GiB",), ("move 3 start=2GiB",), ("label 3 x", "name 3 x")):
+        with pytest.raises(RefusedError, match=r"hybrid MBR.*would be lost.*convert mbr"):
+            _plan(*queue, survey=survey)
+    # These write no table.
+    assert not layouts_of(_plan("label 3 x", "format 1 fs=vfat", survey=survey))
+    for queue in (("convert mbr",), ("table gpt", "create")):
+        assert any("second description" in warning for warning in _plan(*queue, survey=survey).warnings)
+
+
+def test_a_file_with_large_sectors_gets_no_mbr() -> None:
+    """Nothing would tell of its sectors any more: it would be read with those of 512 bytes."""
+    layout = replace(LAYOUT, sector_size=4096)
+    disk = replace(LAPTOP_SURVEY.disk, path="/x/4k.raw", logical_sector_size=4096, is_file=True)
+    survey = replace(LAPTOP_SURVEY, disk=disk, layout=layout)
+    for operation in ("convert mbr", "table mbr"):
+        with pytest.raises(RefusedError, match=r"A GPT tells so, an MBR does not.*losetup --sector-size 4096"):
+            _plan(operation, survey=survey)
+        assert _plan(operation, survey=replace(survey, disk=replace(disk, is_file=False)))
+    assert _plan("table gpt", survey=survey)
+    small = replace(survey, disk=replace(disk, logical_sector_size=512), layout=LAYOUT)
+    assert _plan("convert mbr", survey=small)
+
+
+def test_what_a_damaged_table_means_for_an_image_is_not_said_of_edits() -> None:
+    layout = replace(LAYOUT, label="none", partitions=(), problems=(f"The table is bad. {IMAGED_WHOLE}",))
+    survey = replace(LAPTOP_SURVEY, layout=layout)
+    assert "The table is bad." in _plan("table gpt", survey=survey).warnings
+    with pytest.raises(RefusedError, match=r"whole\. The table is bad\.") as refused:
+        plan_repair(survey, "/x", hybrid=False)
+    assert IMAGED_WHOLE not in refused.value.message
