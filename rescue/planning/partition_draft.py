@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rescue.model.edit import EditStep, SetTable
@@ -29,12 +30,17 @@ class Draft:
     changed: list[Extent] = field(default_factory=list)
     bytes: int = 0
     added: list[int] = field(default_factory=list)  # starts of what is on the disk already, and which nobody looked at
+    is_blank: Callable[[Extent], bool] = lambda _: True  # whether the disk has zeros there
 
     @staticmethod
     def of(target: DiskSurvey) -> Draft:
         """Nothing is done yet."""
         contents = {volume.start: volume for volume in target.volumes}
         return Draft(target.disk.path, target.layout, target.layout, contents)
+
+    def will_be_blank(self, place: Extent) -> bool:
+        """Whether there are zeros, and nothing in the queue so far writes there."""
+        return not any(place.start < e.end and e.start < place.end for e in self.changed) and self.is_blank(place)
 
     def forget(self, start: int, end: int) -> None:
         """What lies in these bytes, or partly, is no content any more."""

@@ -19,6 +19,7 @@ from rescue.engine.table_backup import SUFFIX, read_backup, refuse_to_put_back
 from rescue.errors import FormatError, RefusedError, RescueError, UsageError
 from rescue.model.disk import Disk
 from rescue.model.edit import CopyVolume, FormatVolume, MoveVolume, ResizeVolume
+from rescue.model.extents import Extent
 from rescue.model.layout import Layout
 from rescue.model.lost import Lost
 from rescue.model.plan import Plan
@@ -72,10 +73,18 @@ def plan_edit(target: DiskSurvey, request: PartitionRequest) -> Plan:
     file = os.path.abspath(request.save) if request.save else default_file(target.disk)
     begun = None if target.unreadable else interrupted_move(target)
     request = PartitionRequest(request.operations, file, request.go_on)
-    plan = plan_partition(target, request, lambda: str(uuid4()).upper(), begun)
+    plan = plan_partition(target, request, lambda: str(uuid4()).upper(), begun, lambda place: _is_blank(target.disk.path, place))
     if begun is None:
         _refuse_too_small(target, plan)
     return plan
+
+
+def _is_blank(path: str, place: Extent) -> bool:
+    try:
+        with FileSource(path) as source:
+            return source.pread(place.length, place.start) == bytes(place.length)
+    except RescueError:
+        return False  # what cannot be read is no place for a journal, either
 
 
 def _refuse_too_small(target: DiskSurvey, plan: Plan) -> None:
