@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -212,6 +213,12 @@ def test_the_journal_leaves_what_is_deleted_in_the_same_queue_as_it_is(moved: Di
     moved.ok("delete 1", "move 3 start=300MiB")
     assert _bytes(moved.path, 1 * MIB, 61 * MIB) == old
     _check(moved, 300 * MIB, 60 * MIB, "ext4")
+    found = json.loads(moved.rescue.ok("partition", moved.path, "--search", "--json").out)
+    assert [(one["start"], one["whole"], one["damaged"], one["twin_of"]) for one in found["lost"]] == [
+        (1 * MIB, True, False, 0), (121 * MIB, True, False, 3),
+    ]  # fmt: skip
+    assert [text for text in found["command"] if text.startswith("add ")] == [f"add start={MIB} size={60 * MIB} type=linux"]
+    assert "a copy of partition 3" in moved.rescue.ok("partition", moved.path, "--search").out
 
 
 def test_a_journal_without_a_blank_place_is_announced_and_leaves_beginnings_alone(moved: Disk) -> None:
