@@ -103,7 +103,10 @@ def read_backup(file: str) -> TableBackup:
     try:
         data = Path(file).read_bytes()
     except FileNotFoundError as error:
-        raise UsageError(f"{file} does not exist.") from error
+        raise UsageError(
+            f"{file} does not exist.",
+            "--undo takes a file that --save wrote or that was kept before; without one it takes the last.",
+        ) from error
     except OSError as error:
         raise RescueError(f"{file} cannot be read: {error.strerror}.") from error
     if not data.startswith(_MAGIC):
@@ -143,6 +146,11 @@ def refuse_to_put_back(backup: TableBackup, disk: Disk, source: Source) -> None:
             )
 
 
+def is_put_back(backup: TableBackup, source: Source) -> bool:
+    """Whether the tables on the disk are already those that were kept, byte by byte. Raises SourceReadError."""
+    return all(source.pread(len(piece.data), piece.offset) == piece.data for piece in backup.tables)
+
+
 def _is_part_of(before: Layout, disk: Disk, source: Source) -> bool:
     """Whether the disk has no partitions by now but some of the old ones: nothing is in their way."""
     try:
@@ -154,13 +162,18 @@ def _is_part_of(before: Layout, disk: Disk, source: Source) -> bool:
     return set(present.partitions) <= set(before.partitions)
 
 
-def put_back(path: str, disk: Disk, backup: TableBackup) -> None:
-    """Write the old tables, the first sector last. Raises RefusedError, FormatError, TargetWriteError, SourceReadError."""
+def put_back(path: str, disk: Disk, backup: TableBackup) -> bool:
+    """Write the old tables, the first sector last; False when they are there already, and nothing was written.
+
+    Raises RefusedError, FormatError, TargetWriteError, SourceReadError.
+    """
     sector = backup.before.sector_size
     with FileSource(path) as source:
         if any(not 0 <= p.offset <= p.offset + len(p.data) <= source.size for p in (*backup.tables, *backup.written)):
             raise FormatError("The saved partition table does not fit to the size of its disk.")
         refuse_to_put_back(backup, disk, source)
+        if is_put_back(backup, source):
+            return False
     with FileSink(path, direct=True) as sink:
         for piece in reversed(backup.tables):
             skipped = sector if piece.offset == 0 else 0
@@ -177,3 +190,4 @@ def put_back(path: str, disk: Disk, backup: TableBackup) -> None:
         for piece in backup.tables:
             if source.pread(len(piece.data), piece.offset) != piece.data:
                 raise RescueError(f"{path} does not give back what was written to it.", "The disk or its cable is faulty.")
+    return True

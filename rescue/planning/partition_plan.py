@@ -382,14 +382,17 @@ def _move(draft: Draft, old: Partition, after: Layout, queue: tuple[str, ...], f
     draft.layout = draft.written = after
 
 
-def plan_undo(target: DiskSurvey, file: str) -> Plan:
-    """Put the tables back that are kept in ``file``. Raises RefusedError."""
+def plan_undo(target: DiskSurvey, file: str, *, done: bool = False) -> Plan:
+    """Put the tables back that are kept in ``file``; ``done``: they are there already. Raises RefusedError."""
     refuse_unwritable(target)
     disk = target.disk
+    said = f"Put the partition table of {disk_words(disk)} back as it is kept in {file}."
+    if done:
+        said = f"The partition table of {disk_words(disk)} is already as it is kept in {file}: there is nothing to do."
     return Plan(
         kind="partition",
         steps=(PutTableBack(title="Put the partition table back", target=disk.path, file=file),),
-        sentences=(f"Put the partition table of {disk_words(disk)} back as it is kept in {file}.",),
+        sentences=(said,),
         command=("rescue", "partition", disk.path, "--undo", file),
         fingerprint=target.fingerprint,
         target=disk,

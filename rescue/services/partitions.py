@@ -15,7 +15,7 @@ from rescue.devices.mbr import is_hybrid
 from rescue.engine.lost import search_lost
 from rescue.engine.minimum import in_place_minimum
 from rescue.engine.move_journal import Begun, find_move
-from rescue.engine.table_backup import SUFFIX, read_backup, refuse_to_put_back
+from rescue.engine.table_backup import SUFFIX, is_put_back, read_backup, refuse_to_put_back
 from rescue.errors import FormatError, RefusedError, RescueError, UsageError
 from rescue.model.disk import Disk
 from rescue.model.edit import CopyVolume, FormatVolume, MoveVolume, ResizeVolume
@@ -126,7 +126,7 @@ def plan_put_back(target: DiskSurvey, file: str) -> Plan:
     backup = read_backup(file)
     with FileSource(target.disk.path) as source:
         refuse_to_put_back(backup, target.disk, source)
-    return plan
+        return plan_undo(target, file, done=True) if is_put_back(backup, source) else plan
 
 
 def plan_mend(target: DiskSurvey, save: str) -> Plan:

@@ -150,8 +150,12 @@ def test_what_is_deleted_can_be_put_back(edited: Disk, disk: Path) -> None:
     done = edited.rescue.ok("partition", edited.path, "--undo", edited.saved(), "--yes")
     assert "as it was" in done.out
     assert digest(edited.path) == before
-    # Put back a second time it changes nothing.
-    edited.rescue.ok("partition", edited.path, "--undo", edited.saved(), "--yes")
+    # Put back a second time it changes nothing, and says so.
+    undo = ("partition", edited.path, "--undo", edited.saved())
+    assert "there is nothing to do" in " ".join(edited.rescue.ok(*undo, "--dry-run").out.split())
+    changed = edited.path.stat().st_mtime_ns
+    assert "nothing was written" in " ".join(edited.rescue.ok(*undo, "--yes").out.split())
+    assert edited.path.stat().st_mtime_ns == changed
     assert digest(edited.path) == before
 
 
@@ -238,6 +242,7 @@ def test_undo_is_refused_when_it_would_make_things_worse(edited: Disk, disk: Pat
     missing = edited.rescue("partition", edited.path, "--undo", tmp_path / "none", "--yes")
     assert missing.code == 2
     assert "does not exist" in missing.err
+    assert "--undo takes a file" in missing.err
     assert digest(edited.path) == state
 
 
