@@ -26,6 +26,7 @@ from rescue.units import MIB
 SUFFIX: Final = ".rescue-table"
 _MAGIC: Final = b"rescue-table-1\n"
 _BORDER: Final = 1 * MIB
+_SECTOR: Final = 512
 _LIMIT: Final = 1 << 30  # of what is unpacked: two MiB of each of 260 partitions, and more
 
 
@@ -144,6 +145,46 @@ def refuse_to_put_back(backup: TableBackup, disk: Disk, source: Source) -> None:
                 f"The partition table of {disk.path} was changed by something else since.",
                 "Nothing was written. A later saved table may be the one to put back.",
             )
+    if replaced := _replaced(backup, source):
+        which = ", ".join(map(str, replaced))
+        raise RefusedError(
+            f"What is at the place of partition {which} on {disk.path} is not what was there when the table was kept.",
+            "Nothing was written. A later saved table may be the one to put back.",
+        )
+
+
+def _replaced(backup: TableBackup, source: Source) -> list[int]:
+    """The partitions that would come back, but at whose beginning or end other content is by now than was kept.
+
+    What is blank by now is none. A partition that is in the table all the while may have been used.
+    """
+    before = backup.before
+    try:
+        here = {(p.start, p.end) for p in read_layout(source, before.sector_size).partitions}
+    except FormatError:
+        here = set()
+    tables = ExtentMap(sorted((piece.offset, piece.offset + len(piece.data)) for piece in (*backup.tables, *backup.written)))
+    replaced = []
+    for partition in before.data_partitions:
+        if (partition.start, partition.end) in here:
+            continue
+        edge = min(_BORDER, partition.size)
+        borders = ExtentMap([(partition.start, partition.start + edge)]).union(ExtentMap([(partition.end - edge, partition.end)]))
+        if any(_is_other(piece, borders.difference(tables), source) for piece in backup.headers):
+            replaced.append(partition.number)
+    return replaced
+
+
+def _is_other(piece: Piece, borders: ExtentMap, source: Source) -> bool:
+    """Whether there is something else on the disk than in a piece of what was kept, within ``borders``, and not zeros."""
+    for start, end in borders.clip(piece.offset, piece.offset + len(piece.data)):
+        now, then = source.pread(end - start, start), piece.data[start - piece.offset : end - piece.offset]
+        sectors = range(0, end - start, _SECTOR)
+        if now != then and any(
+            now[at : at + _SECTOR] != then[at : at + _SECTOR] and any(now[at : at + _SECTOR]) for at in sectors
+        ):
+            return True
+    return False
 
 
 def is_put_back(backup: TableBackup, source: Source) -> bool:
