@@ -35,7 +35,7 @@ def search(arguments: argparse.Namespace, context: Context, survey: DiskSurvey) 
             {
                 "start": one.start, "size": one.end - one.start, "type": one.identity.type, "label": one.identity.label,
                 "uuid": one.identity.uuid, "whole": one.whole, "overlaps": one.overlaps, "damaged": one.damaged,
-                "inside": one.inside, "partition_type": type_of(one, survey.layout.label),
+                "inside": one.inside, "twin_of": one.twin_of, "partition_type": type_of(one, survey.layout.label),
             }
             for one in lost
         ]  # fmt: skip
@@ -81,6 +81,8 @@ def _state(one: Lost) -> str:
         return "its beginning is damaged"
     if not one.whole:
         return "only its beginning is there"
+    if one.twin_of:
+        return f"a copy of partition {one.twin_of}, with the same identifier"
     return "overlaps another" if one.overlaps else "whole"
 
 

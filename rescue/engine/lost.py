@@ -147,8 +147,15 @@ def _chosen(
             esp = known.type == "vfat" and _has_efi(source, start, end)
             inside = any(low < at < high for low, high in whole if low != start)
             lost.append(Lost(start, end, known, begun.whole, damaged=bool(begun.before), is_esp=esp, inside=inside))
+    if lost:
+        named = {_who(identity(disk.path, p.start, p.size)): p.number for p in layout.data_partitions}
+        lost = [replace(one, twin_of=named.get(_who(one.identity), 0) if one.identity.uuid else 0) for one in lost]
     outer = [one for one in lost if not one.inside]
     return [replace(one, overlaps=any(_overlap(one, other) for other in outer if other is not one)) for one in lost]
+
+
+def _who(identity: Identity) -> tuple[str, str]:
+    return identity.type, identity.uuid
 
 
 def _overlap(one: Lost, other: Lost) -> bool:

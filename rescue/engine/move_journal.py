@@ -22,6 +22,7 @@ from rescue.units import KIB, MIB, align_down, align_up
 
 LENGTH: Final = 256 * KIB
 _UNIT: Final = 4 * KIB  # the largest sector
+_PARTS: Final = 16  # of a disk: at each of their borders a journal may be
 # Magic, hash of the record, generation, bytes of the extents that are whole at the new place; the stretch that was copied last
 # (on the disk) and the hash of its data.
 _SLOT: Final = struct.Struct("<16s32sQQQQ32s")
@@ -79,13 +80,25 @@ def _edges(spare: ExtentMap) -> list[Extent]:
     return list(dict.fromkeys(found))
 
 
-def journal_place(before: Layout, after: Layout) -> Extent | None:
-    """Where the journal of the move from ``before`` to ``after`` is; None when there is no room.
+def _places(layout: Layout) -> list[Extent]:
+    """Where a journal may be on a disk with this layout: at the edges of unallocated space, and at some places within it.
 
-    It is at an edge of unallocated space in both, so that it is found again by either table.
+    Those within are the same for every layout of a disk; half a MiB behind whole ones no file system begins.
     """
-    later = set(_edges(_spare(after)))
-    return next((place for place in _edges(_spare(before)) if place in later), None)
+    spare = _spare(layout)
+    starts = [align_down(layout.size * part // _PARTS, MIB) + MIB // 2 for part in range(1, _PARTS)]
+    inside = [Extent(start, start + LENGTH) for start in starts]
+    free = [place for place in inside if any(e.start <= place.start and place.end <= e.end for e in spare)]
+    return list(dict.fromkeys([*_edges(spare), *free]))
+
+
+def journal_places(before: Layout, after: Layout) -> list[Extent]:
+    """Where the journal of the move from ``before`` to ``after`` may be put, from the end of the disk.
+
+    It is found there again by either table. The first MiB is left to boot loaders; single boards have theirs behind a GPT.
+    """
+    later = set(_places(after))
+    return sorted((place for place in _places(before) if place in later and place.start >= MIB), reverse=True)
 
 
 def packed_extents(extents: ExtentMap, room: int = 8000) -> tuple[Extent, ...]:
@@ -133,8 +146,10 @@ class MoveJournal:
         self._sink.flush()
 
     def end(self) -> None:
-        """The move is complete: nobody finds the journal any more."""
+        """The move is complete: nobody finds the journal any more, and a place that was blank is so again."""
         self._sink.pwrite(bytes(3 * _UNIT), self._place.start)
+        self._sink.flush()
+        self._sink.pwrite(bytes(LENGTH - 3 * _UNIT), self._place.start + 3 * _UNIT)
         self._sink.flush()
 
 
@@ -225,7 +240,7 @@ def find_move(source: Source, layout: Layout) -> Begun | None:
     """The move that was interrupted on this disk. What cannot be read holds no journal."""
     if layout.label == "none":
         return None
-    for place in _edges(_spare(layout)):
+    for place in _places(layout):
         try:
             found = read_journal(source, place)
         except SourceReadError:

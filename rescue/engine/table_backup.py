@@ -26,6 +26,7 @@ from rescue.units import MIB
 SUFFIX: Final = ".rescue-table"
 _MAGIC: Final = b"rescue-table-1\n"
 _BORDER: Final = 1 * MIB
+_SECTOR: Final = 512
 _LIMIT: Final = 1 << 30  # of what is unpacked: two MiB of each of 260 partitions, and more
 
 
@@ -103,7 +104,10 @@ def read_backup(file: str) -> TableBackup:
     try:
         data = Path(file).read_bytes()
     except FileNotFoundError as error:
-        raise UsageError(f"{file} does not exist.") from error
+        raise UsageError(
+            f"{file} does not exist.",
+            "--undo takes a file that --save wrote or that was kept before; without one it takes the last.",
+        ) from error
     except OSError as error:
         raise RescueError(f"{file} cannot be read: {error.strerror}.") from error
     if not data.startswith(_MAGIC):
@@ -141,6 +145,51 @@ def refuse_to_put_back(backup: TableBackup, disk: Disk, source: Source) -> None:
                 f"The partition table of {disk.path} was changed by something else since.",
                 "Nothing was written. A later saved table may be the one to put back.",
             )
+    if replaced := _replaced(backup, source):
+        which = ", ".join(map(str, replaced))
+        raise RefusedError(
+            f"What is at the place of partition {which} on {disk.path} is not what was there when the table was kept.",
+            "Nothing was written. A later saved table may be the one to put back.",
+        )
+
+
+def _replaced(backup: TableBackup, source: Source) -> list[int]:
+    """The partitions that would come back, but at whose beginning or end other content is by now than was kept.
+
+    What is blank by now is none. A partition that is in the table all the while may have been used.
+    """
+    before = backup.before
+    try:
+        here = {(p.start, p.end) for p in read_layout(source, before.sector_size).partitions}
+    except FormatError:
+        here = set()
+    tables = ExtentMap(sorted((piece.offset, piece.offset + len(piece.data)) for piece in (*backup.tables, *backup.written)))
+    replaced = []
+    for partition in before.data_partitions:
+        if (partition.start, partition.end) in here:
+            continue
+        edge = min(_BORDER, partition.size)
+        borders = ExtentMap([(partition.start, partition.start + edge)]).union(ExtentMap([(partition.end - edge, partition.end)]))
+        if any(_is_other(piece, borders.difference(tables), source) for piece in backup.headers):
+            replaced.append(partition.number)
+    return replaced
+
+
+def _is_other(piece: Piece, borders: ExtentMap, source: Source) -> bool:
+    """Whether there is something else on the disk than in a piece of what was kept, within ``borders``, and not zeros."""
+    for start, end in borders.clip(piece.offset, piece.offset + len(piece.data)):
+        now, then = source.pread(end - start, start), piece.data[start - piece.offset : end - piece.offset]
+        sectors = range(0, end - start, _SECTOR)
+        if now != then and any(
+            now[at : at + _SECTOR] != then[at : at + _SECTOR] and any(now[at : at + _SECTOR]) for at in sectors
+        ):
+            return True
+    return False
+
+
+def is_put_back(backup: TableBackup, source: Source) -> bool:
+    """Whether the tables on the disk are already those that were kept, byte by byte. Raises SourceReadError."""
+    return all(source.pread(len(piece.data), piece.offset) == piece.data for piece in backup.tables)
 
 
 def _is_part_of(before: Layout, disk: Disk, source: Source) -> bool:
@@ -154,13 +203,18 @@ def _is_part_of(before: Layout, disk: Disk, source: Source) -> bool:
     return set(present.partitions) <= set(before.partitions)
 
 
-def put_back(path: str, disk: Disk, backup: TableBackup) -> None:
-    """Write the old tables, the first sector last. Raises RefusedError, FormatError, TargetWriteError, SourceReadError."""
+def put_back(path: str, disk: Disk, backup: TableBackup) -> bool:
+    """Write the old tables, the first sector last; False when they are there already, and nothing was written.
+
+    Raises RefusedError, FormatError, TargetWriteError, SourceReadError.
+    """
     sector = backup.before.sector_size
     with FileSource(path) as source:
         if any(not 0 <= p.offset <= p.offset + len(p.data) <= source.size for p in (*backup.tables, *backup.written)):
             raise FormatError("The saved partition table does not fit to the size of its disk.")
         refuse_to_put_back(backup, disk, source)
+        if is_put_back(backup, source):
+            return False
     with FileSink(path, direct=True) as sink:
         for piece in reversed(backup.tables):
             skipped = sector if piece.offset == 0 else 0
@@ -177,3 +231,4 @@ def put_back(path: str, disk: Disk, backup: TableBackup) -> None:
         for piece in backup.tables:
             if source.pread(len(piece.data), piece.offset) != piece.data:
                 raise RescueError(f"{path} does not give back what was written to it.", "The disk or its cable is faulty.")
+    return True

@@ -25,7 +25,7 @@ def _pieces(extents: Sequence[Extent]) -> Iterator[Extent]:
 
 
 def erase(path: str, extents: Sequence[Extent], token: CancelToken, progress: Progress) -> int:
-    """Write zeros over these bytes of a disk or disk file; the bytes written.
+    """Write zeros over these bytes of a disk, or over what a disk file has stored of them; the bytes that are zeros now.
 
     Raises RefusedError (in use), TargetWriteError, CancelledError.
     """
@@ -35,7 +35,7 @@ def erase(path: str, extents: Sequence[Extent], token: CancelToken, progress: Pr
     with FileSink(path, direct=True) as sink:
         for piece in _pieces(extents):
             token.check()
-            sink.zero(*piece)
+            sink.overwrite(*piece)
             done += piece.length
             if done - synced >= _SYNC_EVERY:
                 sink.flush()

@@ -73,6 +73,8 @@ def edited_words(step: PartitionStep, facts: Mapping[str, object]) -> str:
         case MoveVolume():
             return f"Partition {step.number} is moved; every byte of it was read back before the next was written."
         case PutTableBack():
+            if facts.get("written") is False:
+                return f"The partition table of {step.target} was already as it is kept in {step.file}; nothing was written."
             return f"The partition table of {step.target} is as it was when it was kept in {step.file}."
         case _:
             assert_never(step)

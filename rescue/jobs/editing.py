@@ -48,8 +48,8 @@ def perform_edit(step: PartitionStep, plan: Plan, token: CancelToken, reporter: 
         case MoveVolume():
             return {"moved_bytes": move_volume(step, token, reporter.progress)}
         case PutTableBack():
-            put_back(step.target, _disk(plan), read_backup(step.file))
-            return {"target": step.target, "put_back": step.file}
+            written = put_back(step.target, _disk(plan), read_backup(step.file))
+            return {"target": step.target, "put_back": step.file, "written": written}
         case _:
             assert_never(step)
 

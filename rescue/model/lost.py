@@ -13,7 +13,8 @@ class Lost:
 
     ``overlaps``: another one that was found takes some of the same bytes; at most one of them is still there.
     ``damaged``: its own beginning is gone, and it was found by a copy. ``inside``: it lies in a whole one, and is likely
-    a file of it.
+    a file of it. ``twin_of``: the number of the partition in the table that has the same identifier, 0 for none; this is a
+    copy of it then, such as a move leaves behind.
     """
 
     start: int
@@ -24,3 +25,4 @@ class Lost:
     damaged: bool = False
     is_esp: bool = False
     inside: bool = False
+    twin_of: int = 0

@@ -17,10 +17,11 @@ _SMALL_FAT: Final = {"FAT12": "0x01", "FAT16": "0x0e"}
 
 
 def believed(lost: Sequence[Lost]) -> list[Lost]:
-    """Those that are surely still there: whole, and none of their bytes are another's."""
+    """Those that are surely still there: whole, none of their bytes are another's, and no partition is the same by now."""
     # What begins with the disk itself is a file system without a table, and needs none.
     whole = [one for one in lost if one.start and one.whole and not one.damaged and not one.inside]
-    return [one for one in whole if not any(o is not one and o.start < one.end and one.start < o.end for o in whole)]
+    alone = [one for one in whole if not any(o is not one and o.start < one.end and one.start < o.end for o in whole)]
+    return [one for one in alone if not one.twin_of]
 
 
 def operations_for(layout: Layout, lost: Sequence[Lost]) -> list[str]:

@@ -23,6 +23,9 @@ class Looks(Protocol):
     def filled(self, volume: Volume) -> int:
         """The bytes that the file system in a volume of the disk takes by its own account; 0 where it does not tell."""
 
+    def is_blank(self, place: Extent) -> bool:
+        """Whether the disk has zeros there."""
+
 
 class NoLooks:
     """Where nobody can look."""
@@ -36,6 +39,11 @@ class NoLooks:
         """Nobody knows."""
         del volume
         return 0
+
+    def is_blank(self, place: Extent) -> bool:
+        """Nobody knows better."""
+        del place
+        return True
 
 
 NO_LOOKS: Looks = NoLooks()
@@ -79,6 +87,10 @@ class Draft:
     def filled(self, volume: Volume | None) -> int:
         """The bytes that the file system in a volume takes; 0 where that is not known, or changed by an operation."""
         return self.looks.filled(volume) if volume and any(volume is one for one in self.surveyed) else 0
+
+    def will_be_blank(self, place: Extent) -> bool:
+        """Whether there are zeros, and nothing in the queue so far writes there."""
+        return not any(place.start < e.end and e.start < place.end for e in self.changed) and self.looks.is_blank(place)
 
     def forget(self, start: int, end: int) -> None:
         """What lies in these bytes, or partly, is no content any more."""

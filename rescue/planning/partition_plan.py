@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from rescue.engine.move_journal import Begun, journal_place
+from rescue.engine.move_journal import Begun, journal_places
 from rescue.errors import RefusedError, UsageError
 from rescue.model.edit import (
     EditStep,
@@ -72,7 +72,10 @@ def plan_partition(
     begun: Begun | None = None,
     looks: Looks = NO_LOOKS,
 ) -> Plan:
-    """Do the operations in order. ``begun`` is a move that was interrupted on this disk. Raises RefusedError, UsageError."""
+    """Do the operations in order. ``begun`` is a move that was interrupted on this disk; ``looks`` looks at it.
+
+    Raises RefusedError, UsageError.
+    """
     refuse_unwritable(target)
     disk = target.disk
     if request.go_on and begun is None:
@@ -154,6 +157,7 @@ def _go_on(draft: Draft, begun: Begun, request: PartitionRequest, target: DiskSu
         " there."
     )
     draft.layout = draft.written = record.after
+    draft.changed += [Extent(place, place + record.size) for place in (record.start, record.to)]
     old = draft.contents.pop(record.start, None)
     used = old.used_bytes if old else total
     draft.contents[record.to] = Volume(record.number, record.to, record.to + record.size, record.identity, used)
@@ -208,7 +212,7 @@ def add_operation(draft: Draft, operation: Operation, queue: tuple[str, ...], ta
             old = partition_of(before, operation.number)
             _resize(draft, old, after, to_most=not operation.size)
         case Move():
-            _move(draft, partition_of(before, operation.number), after, queue)
+            _move(draft, partition_of(before, operation.number), after, queue, target.layout)
         case _:
             draft.sentences.append(f"{what_of(draft, partition_of(before, operation.number))}: set what the table says of it.")
             draft.layout = after
@@ -344,7 +348,37 @@ def _has_that_size(draft: Draft, partition: Partition, *, to_most: bool) -> Usag
     )
 
 
-def _move(draft: Draft, old: Partition, after: Layout, queue: tuple[str, ...]) -> None:
+def _journal_place(draft: Draft, number: int, after: Layout, found: Layout) -> Extent:
+    """Where the journal of a move is: where the disk is blank, if it is so anywhere. ``found`` is its table before the queue.
+
+    Raises RefusedError: there is no room, or only before the first partition, where something is: boot loaders may be there.
+    """
+    places = journal_places(draft.layout, after)
+    blank = next((place for place in places if draft.will_be_blank(place)), None)
+    if blank is not None:
+        return blank
+    first = min((p.start for p in found.partitions), default=found.size)
+    behind = [place for place in places if place.start >= first]
+    # What is deleted, now or long ago, is known by its beginning or its end.
+    ends = [(e.start, min(e.start + MIB, e.end)) for e in found.gaps] + [(max(e.end - MIB, e.start), e.end) for e in found.gaps]
+    borders = ExtentMap(sorted([*signature_extents(found), *ends]))
+    place = next((one for one in behind if not any(borders.overlapping(*one))), behind[0] if behind else None)
+    if place is None:
+        raise RefusedError(
+            f"Partition {number} cannot be moved safely: there is no unallocated space for the journal of the move.",
+            "Make another partition 1 MiB smaller first, or leave 1 MiB free behind this one's new place. What is not blank"
+            " before the first partition is left alone: it may be a boot loader.",
+        )
+    held = next((p for p in found.data_partitions if p.start < place.end and place.start < p.end), None)
+    whose = f": content of what was partition {held.number}" if held else ", of a deleted partition for example"
+    draft.warnings.append(
+        f"No unallocated space that can have the journal of the move is blank. {human_size(place.length)} at"
+        f" {human_size(place.start)} are overwritten{whose}."
+    )
+    return place
+
+
+def _move(draft: Draft, old: Partition, after: Layout, queue: tuple[str, ...], found: Layout) -> None:
     new = partition_of(after, old.number)
     if any(new.start < offset + 1 and offset < new.end for offset in link_offsets(draft.layout).values()):
         raise RefusedError(
@@ -352,12 +386,7 @@ def _move(draft: Draft, old: Partition, after: Layout, queue: tuple[str, ...]) -
             "Choose another place for it.",
         )
     draft.flush()
-    place = journal_place(draft.layout, after)
-    if place is None:
-        raise RefusedError(
-            f"Partition {old.number} cannot be moved safely: there is no unallocated space for the journal of the move.",
-            "Make another partition 1 MiB smaller first, or leave 1 MiB free behind this one's new place.",
-        )
+    place = _journal_place(draft, old.number, after, found)
     volume = draft.contents.pop(old.start, None)
     what = partition_words(old, volume)
     draft.steps.append(
@@ -380,14 +409,17 @@ def _move(draft: Draft, old: Partition, after: Layout, queue: tuple[str, ...]) -
     draft.layout = draft.written = after
 
 
-def plan_undo(target: DiskSurvey, file: str) -> Plan:
-    """Put the tables back that are kept in ``file``. Raises RefusedError."""
+def plan_undo(target: DiskSurvey, file: str, *, done: bool = False) -> Plan:
+    """Put the tables back that are kept in ``file``; ``done``: they are there already. Raises RefusedError."""
     refuse_unwritable(target)
     disk = target.disk
+    said = f"Put the partition table of {disk_words(disk)} back as it is kept in {file}."
+    if done:
+        said = f"The partition table of {disk_words(disk)} is already as it is kept in {file}: there is nothing to do."
     return Plan(
         kind="partition",
         steps=(PutTableBack(title="Put the partition table back", target=disk.path, file=file),),
-        sentences=(f"Put the partition table of {disk_words(disk)} back as it is kept in {file}.",),
+        sentences=(said,),
         command=("rescue", "partition", disk.path, "--undo", file),
         fingerprint=target.fingerprint,
         target=disk,

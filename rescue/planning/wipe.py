@@ -69,6 +69,11 @@ def plan_wipe(target: DiskSurvey, request: WipeRequest, sanitizing: Sanitizing |
                     "Flash keeps spare blocks that cannot be addressed; what was in them stays. A disk that can erase itself"
                     " (sanitize) erases those too."
                 )
+            if disk.is_file:
+                warnings.append(
+                    "The blocks that the file has by now are overwritten. What its file system holds elsewhere stays: blocks that"
+                    " the file gave back before, and all of them where changes go to a new place (btrfs, snapshots)."
+                )
         case "sanitize":
             if sanitizing is None:
                 raise UsageError("It is not known how this disk erases itself.")

@@ -17,11 +17,12 @@ from rescue.engine.lost import search_lost
 from rescue.engine.minimum import in_place_minimum
 from rescue.engine.move_journal import Begun, find_move
 from rescue.engine.survey import map_disk
-from rescue.engine.table_backup import SUFFIX, read_backup, refuse_to_put_back
+from rescue.engine.table_backup import SUFFIX, is_put_back, read_backup, refuse_to_put_back
 from rescue.errors import FormatError, RefusedError, RescueError, UsageError
 from rescue.filesystems.btrfs_trees import read_superblock
 from rescue.model.disk import Disk
 from rescue.model.edit import CopyVolume, FormatVolume, LabelVolume, MoveVolume, ResizeVolume
+from rescue.model.extents import Extent
 from rescue.model.layout import Layout, Partition
 from rescue.model.lost import Lost
 from rescue.model.plan import Plan
@@ -100,6 +101,14 @@ class DiskLooks:
         except RescueError:
             return 0
 
+    def is_blank(self, place: Extent) -> bool:
+        """See Looks."""
+        try:
+            with FileSource(self._survey.disk.path) as source:
+                return source.pread(place.length, place.start) == bytes(place.length)
+        except RescueError:
+            return False  # what cannot be read is no place for a journal, either
+
 
 def plan_edit(target: DiskSurvey, request: PartitionRequest) -> Plan:
     """See Machine."""
@@ -165,7 +174,7 @@ def plan_put_back(target: DiskSurvey, file: str) -> Plan:
     backup = read_backup(file)
     with FileSource(target.disk.path) as source:
         refuse_to_put_back(backup, target.disk, source)
-    return plan
+        return plan_undo(target, file, done=True) if is_put_back(backup, source) else plan
 
 
 def plan_mend(target: DiskSurvey, save: str) -> Plan:

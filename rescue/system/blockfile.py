@@ -10,6 +10,7 @@ import os
 import stat
 import struct
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ _BLKFLSBUF = 0x1261
 _BLKSSZGET = 0x1268
 _BLKGETSIZE64 = 0x80081272
 _BLKZEROOUT = 0x127F
+_LOOP_MAJOR = 7
 _FALLOC_FL_KEEP_SIZE = 0x01
 _FALLOC_FL_PUNCH_HOLE = 0x02
 
@@ -66,6 +68,23 @@ def punch_hole(fd: int, start: int, end: int) -> bool:
     if code not in (errno.EOPNOTSUPP, errno.ENOSYS):
         raise OSError(code, os.strerror(code))
     return False
+
+
+def _stored(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """What of ``[start, end)`` an open file has stored; the rest are holes. All of it where the file system cannot tell."""
+    try:
+        while start < end:
+            start = os.lseek(fd, start, os.SEEK_DATA)
+            if start < end:
+                stop = min(os.lseek(fd, start, os.SEEK_HOLE), end)
+                yield start, stop
+                start = stop
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return  # nothing but a hole is left
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+        yield start, end
 
 
 def _reopen_direct(fd: int, mode: int) -> int:
@@ -259,6 +278,28 @@ class FileSink(_OpenFile):
                 raise self._failed(error, start) from error
         for offset in range(start, end, len(_ZEROS)):
             self.pwrite(_ZEROS[: min(len(_ZEROS), end - offset)], offset)
+
+    def overwrite(self, start: int, end: int) -> None:
+        """Write zeros where the bytes ``[start, end)`` are stored, so that what was there is gone. Raises TargetWriteError.
+
+        A hole that is punched into a file leaves it in the blocks of the file system, and so does a loop device, which hands
+        zeros on as a range of its file that is taken for them. BLKZEROOUT alone has no other disk unmap blocks.
+        """
+        try:
+            if self._block and os.major(os.fstat(self._fd).st_rdev) != _LOOP_MAJOR:
+                fcntl.ioctl(self._fd, _BLKZEROOUT, struct.pack("<QQ", start, end - start))
+                return
+            stored = [(start, end)] if self._block else list(_stored(self._fd, start, end))
+        except OSError as error:
+            if not self._block or error.errno not in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL):
+                raise self._failed(error, start) from error
+            stored = [(start, end)]
+        if not stored:
+            return
+        zeros = memoryview(mmap.mmap(-1, len(_ZEROS)))  # aligned, as direct I/O needs it
+        for low, high in stored:
+            for offset in range(low, high, len(zeros)):
+                self.pwrite(zeros[: min(len(zeros), high - offset)], offset)
 
     def flush(self) -> None:
         """See Sink."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from rescue.model.extents import Extent
 from rescue.model.layout import Partition
 from rescue.model.volume import Identity, Volume
 
 
 class RecordedLooks:
-    """In every partition that comes back is an ext4; of all that is known, ``taken`` bytes are taken."""
+    """In every partition that comes back is an ext4; of what is known, ``taken`` bytes are taken. ``blank``: where zeros are."""
 
-    def __init__(self, taken: int = 0, kind: str = "ext4") -> None:
+    def __init__(self, taken: int = 0, blank: Callable[[Extent], bool] = lambda _: True) -> None:
         self._taken = taken
-        self._kind = kind
+        self.is_blank = blank
 
     def volume(self, partition: Partition) -> Volume | None:
         """See Looks."""
-        identity = Identity(self._kind, "filesystem", label=f"at {partition.start}")
+        identity = Identity("ext4", "filesystem", label=f"at {partition.start}")
         return Volume(partition.number, partition.start, partition.end, identity, 0)
 
     def filled(self, volume: Volume) -> int:

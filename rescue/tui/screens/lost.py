@@ -39,6 +39,8 @@ def state_words(one: Lost) -> str:
         return "its beginning is damaged"
     if not one.whole:
         return "only its beginning"
+    if one.twin_of:
+        return f"copy of partition {one.twin_of}"
     return "overlaps another" if one.overlaps else "whole"
 
 
@@ -49,7 +51,7 @@ def lost_choice(one: Lost, chosen: bool, width: int) -> Choice:
     room = max(width - 2 * _NUMBERS - 32, 12)
     name = f"{name[: room - 2]}…" if len(name) > room - 1 else name
     sizes = f"{human_size(one.start):>{_NUMBERS}}{human_size(one.end - one.start):>{_NUMBERS}}"
-    sure = one.whole and not one.damaged and not one.inside and not one.overlaps
+    sure = one.whole and not one.damaged and not one.inside and not one.overlaps and not one.twin_of
     return Choice(
         str(one.start),
         Content.assemble(
@@ -66,6 +68,7 @@ class LostScreen(RescueScreen):
         "beginnings of file systems where the table names nothing, and for what they keep twice. It only reads.\n\n"
         "“whole”: its end is there too, so it is surely a partition. Those are marked (●) already; Space marks others or takes "
         "marks away. What is marked is added to the queue of changes, with exactly these borders; nothing in it is changed.\n\n"
+        "“copy of partition 3”: partition 3 has the same identifier. It was moved, and this is what stood at its old place.\n\n"
         "The quick search looks where partitions begin: at whole MiB, and at the tracks of old disks. “Every sector” takes as "
         "long as reading all of the free space.\n\n"
         "Do not write anything to such a disk before it is found. Better: back the disk up first."

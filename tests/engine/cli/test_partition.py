@@ -150,9 +150,36 @@ def test_what_is_deleted_can_be_put_back(edited: Disk, disk: Path) -> None:
     done = edited.rescue.ok("partition", edited.path, "--undo", edited.saved(), "--yes")
     assert "as it was" in done.out
     assert digest(edited.path) == before
-    # Put back a second time it changes nothing.
-    edited.rescue.ok("partition", edited.path, "--undo", edited.saved(), "--yes")
+    # Put back a second time it changes nothing, and says so.
+    undo = ("partition", edited.path, "--undo", edited.saved())
+    assert "there is nothing to do" in " ".join(edited.rescue.ok(*undo, "--dry-run").out.split())
+    changed = edited.path.stat().st_mtime_ns
+    assert "nothing was written" in " ".join(edited.rescue.ok(*undo, "--yes").out.split())
+    assert edited.path.stat().st_mtime_ns == changed
     assert digest(edited.path) == before
+
+
+@pytest.mark.parametrize("label", ["gpt", "dos"])
+def test_a_partition_whose_place_was_used_since_is_not_put_back(edited: Disk, label: str, tmp_path: Path) -> None:
+    edited.ok(f"table {label}", "create size=100MiB fs=ext4", *["create size=200MiB fs=ext4"] * 2)
+    edited.ok("delete 3")
+    first = edited.saved()
+    edited.rescue.ok("partition", edited.path, "--undo", first, "--yes")
+    edited.ok("delete 3")
+    # What stays in the table may be used.
+    fill(edited.path, 1 * MIB, 100 * MIB, tmp_path / "mnt")
+    edited.rescue.ok("partition", edited.path, "--undo", first, "--yes")
+    edited.ok("delete 3")
+    edited.ok("create start=301MiB size=200MiB fs=btrfs")
+    edited.ok("delete 3")
+    state = digest(edited.path)
+    for more in ("--dry-run", "--yes"):
+        refused = edited.rescue("partition", edited.path, "--undo", first, more)
+        assert refused.code == 3, refused
+        assert "at the place of partition 3" in " ".join(refused.err.split())
+    assert digest(edited.path) == state
+    edited.rescue.ok("partition", edited.path, "--undo", edited.saved(), "--yes")
+    assert table_of(edited.path)[3] == (301, 200)
 
 
 @pytest.mark.parametrize("how", ["zeros", "sgdisk", "wipe", "others", "whole"])
@@ -238,6 +265,7 @@ def test_undo_is_refused_when_it_would_make_things_worse(edited: Disk, disk: Pat
     missing = edited.rescue("partition", edited.path, "--undo", tmp_path / "none", "--yes")
     assert missing.code == 2
     assert "does not exist" in missing.err
+    assert "--undo takes a file" in missing.err
     assert digest(edited.path) == state
 
 

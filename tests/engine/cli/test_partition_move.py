@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -185,6 +186,59 @@ def test_a_disk_that_was_written_to_meanwhile_is_not_gone_on_with(moved: Disk, t
     assert refused.code == 3
     assert "written to since" in refused.err
     assert digest(moved.path) == state
+
+
+def _bytes(path: Path, start: int, end: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(end - start)
+
+
+def test_boot_loaders_of_single_boards_stay_as_they_are(moved: Disk) -> None:
+    """They are between the GPT and the first partition, in the first MiB and behind it."""
+    moved.ok("table gpt", "create start=16MiB size=100MiB fs=ext4", "create size=max")
+    loader = random.Random(5).randbytes(4 * MIB - 34 * 512)
+    with moved.path.open("r+b") as file:
+        file.seek(34 * 512)
+        file.write(loader)
+    moved.ok("delete 2", "move 1 start=17MiB", "create size=max")
+    moved.ok("move 1 start=14MiB")
+    assert _bytes(moved.path, 34 * 512, 4 * MIB) == loader
+
+
+@pytest.mark.parametrize("label", ["gpt", "dos"])
+def test_the_journal_leaves_what_is_deleted_in_the_same_queue_as_it_is(moved: Disk, label: str) -> None:
+    moved.ok(f"table {label}", *["create size=60MiB fs=ext4"] * 3)
+    old = _bytes(moved.path, 1 * MIB, 61 * MIB)
+    moved.ok("delete 1", "move 3 start=300MiB")
+    assert _bytes(moved.path, 1 * MIB, 61 * MIB) == old
+    _check(moved, 300 * MIB, 60 * MIB, "ext4")
+    found = json.loads(moved.rescue.ok("partition", moved.path, "--search", "--json").out)
+    assert [(one["start"], one["whole"], one["damaged"], one["twin_of"]) for one in found["lost"]] == [
+        (1 * MIB, True, False, 0), (121 * MIB, True, False, 3),
+    ]  # fmt: skip
+    assert [text for text in found["command"] if text.startswith("add ")] == [f"add start={MIB} size={60 * MIB} type=linux"]
+    assert "a copy of partition 3" in moved.rescue.ok("partition", moved.path, "--search").out
+
+
+def test_a_journal_without_a_blank_place_is_announced_and_leaves_beginnings_alone(moved: Disk) -> None:
+    moved.ok("table gpt", "create size=60MiB fs=ext4", "create size=max")
+    start, size = table_of(moved.path)[2]
+    noise = random.Random(6).randbytes(MIB)
+    with moved.path.open("r+b") as file:
+        for at in range(start * MIB, (start + size) * MIB, MIB):
+            file.seek(at)
+            file.write(noise)
+        file.seek((start + size) * MIB)
+        file.write(noise[: GIB - 33 * 512 - (start + size) * MIB])
+    moved.number += 1
+    queue = ("delete 2", "move 1 start=300MiB")
+    shown = moved.rescue.ok("partition", moved.path, *queue, "--dry-run").out
+    assert "content of what was partition 2" in " ".join(shown.split())
+    moved.ok(*queue)
+    for at in (start, start + size - 1):
+        assert _bytes(moved.path, at * MIB, (at + 1) * MIB) == noise
+    _check(moved, 300 * MIB, 60 * MIB, "ext4")
 
 
 def test_what_cannot_be_moved_safely_is_refused(moved: Disk) -> None:

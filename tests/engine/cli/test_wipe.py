@@ -50,6 +50,33 @@ def test_zeros_leaves_zeros(rescue: Rescue, used: Path, tmp_path: Path) -> None:
     assert digest(used) == digest(sparse(tmp_path / "zeros", used.stat().st_size))
 
 
+@pytest.mark.parametrize("method", ["zeros", "quick"])
+@pytest.mark.parametrize("through", ["file", "loop"])
+def test_what_a_file_held_is_gone_from_the_file_system_that_holds_it(
+    rescue: Rescue, tmp_path: Path, method: str, through: str
+) -> None:
+    holder = sparse(tmp_path / "holder.raw", 64 * MIB)
+    run(["mkfs.ext4", "-q", "-F", str(holder)])
+    with attached(holder) as node, mounted(node, tmp_path / "mnt") as point:
+        inner = sparse(point / "inner.raw", 32 * MIB)
+        with inner.open("r+b") as file:
+            for offset in (0, 31 * MIB, *([5 * MIB] if method == "zeros" else [])):
+                file.seek(offset)
+                file.write(b"SECRET-MARKER-17" * (MIB // 16))
+            os.fsync(file.fileno())
+        blocks = inner.stat().st_blocks
+        assert b"SECRET-MARKER-17" in holder.read_bytes()
+        if through == "file":
+            rescue.ok("wipe", inner, "--method", method, "--yes")
+            assert inner.stat().st_blocks == blocks  # in place, and holes stay holes
+        else:
+            with attached(inner) as device:
+                rescue.ok("wipe", device, "--method", method, "--yes")
+        os.sync()
+        assert not any(inner.read_bytes())
+    assert b"SECRET-MARKER-17" not in holder.read_bytes()
+
+
 def test_zeros_on_a_block_device(rescue: Rescue, used: Path, tmp_path: Path) -> None:
     with attached(used) as node:
         assert "protected" in rescue("wipe", used, "--method", "quick", "--yes").err  # the loop device holds it

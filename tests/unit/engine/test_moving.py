@@ -16,7 +16,7 @@ from rescue.engine.move_journal import (
     MoveJournal,
     MoveRecord,
     find_move,
-    journal_place,
+    journal_places,
     packed_extents,
     read_journal,
 )
@@ -218,25 +218,38 @@ def test_the_journal_is_found_by_either_table() -> None:
     size = 2 * GIB
     for start, to in ((1 * MIB, 2 * MIB), (300 * MIB, 1 * MIB), (1 * MIB, 1000 * MIB), (900 * MIB, 899 * MIB)):
         before, after = layout(start, size, 800 * MIB), layout(to, size, 800 * MIB)
-        place = journal_place(before, after)
-        assert place is not None
-        for one in (before, after):
-            p = one.partitions[0]
-            assert place.end <= p.start or place.start >= p.end
         moved = MoveRecord(1, before, after, Identity(), (), (Extent(0, 10),))
-        disk = _Sparse(size)
-        MoveJournal(disk, place, moved).begin()
-        for one in (before, after):
-            found = find_move(disk, one)
-            assert found is not None
-            assert (found.record, found.place) == (moved, place)
-        assert find_move(disk, layout(5 * MIB, size, 800 * MIB)) is None
-        assert find_move(disk, Layout(size, 512, "none")) is None
+        places = journal_places(before, after)
+        assert len(places) > 2
+        for place in places:
+            assert place.start >= MIB  # boot loaders of single boards are before, behind a GPT too
+            for one in (before, after):
+                p = one.partitions[0]
+                assert place.end <= p.start or place.start >= p.end
+            disk = _Sparse(size)
+            journal = MoveJournal(disk, place, moved)
+            journal.begin()
+            for one in (before, after):
+                found = find_move(disk, one)
+                assert found is not None
+                assert (found.record, found.place) == (moved, place)
+            assert find_move(disk, layout(5 * MIB, size, 800 * MIB)) is None
+            assert find_move(disk, Layout(size, 512, "none")) is None
+            journal.end()
+            assert disk.pread(LENGTH, place.start) == bytes(LENGTH)
+
+
+def test_a_journal_of_an_older_version_is_found_before_the_first_mib() -> None:
+    before, after = layout(2 * MIB, 2 * GIB), layout(1 * MIB, 2 * GIB)
+    moved = MoveRecord(1, before, after, Identity(), (), (Extent(0, 10),))
+    disk = _Sparse(2 * GIB)
+    MoveJournal(disk, Extent(20 * KIB, 20 * KIB + LENGTH), moved).begin()
+    assert find_move(disk, before) is not None
 
 
 def test_there_may_be_no_room_for_a_journal() -> None:
     dos = replace(layout(1 * MIB, 4 * MIB, 2 * MIB), label="dos", usable_start=512, usable_end=4 * MIB)
-    assert journal_place(dos, replace(dos, partitions=(replace(dos.partitions[0], start=2 * MIB, end=4 * MIB),))) is None
+    assert journal_places(dos, replace(dos, partitions=(replace(dos.partitions[0], start=2 * MIB, end=4 * MIB),))) == []
 
 
 class _Sparse(MemorySink):

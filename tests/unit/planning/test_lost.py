@@ -45,6 +45,7 @@ def test_only_what_is_whole_and_alone_is_believed() -> None:
     remains = Lost(29 * MIB, 60 * MIB, Identity("ntfs"), whole=False)
     file = Lost(32 * MIB, 35 * MIB, Identity("ext2"), whole=True, inside=True)
     assert believed([one, two, remains, three, file]) == [three]
+    assert believed([replace(three, twin_of=1)]) == []
 
 
 @pytest.mark.parametrize(

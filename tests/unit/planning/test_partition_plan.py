@@ -12,12 +12,13 @@ from rescue.engine.grow_container import GROWN
 from rescue.errors import RefusedError, UsageError
 from rescue.model.disk import Protection
 from rescue.model.edit import FormatVolume, MoveVolume, ResizeVolume, SaveTables, SetTable
-from rescue.model.layout import HYBRID_MBR, IMAGED_WHOLE
+from rescue.model.extents import Extent
+from rescue.model.layout import HYBRID_MBR, IMAGED_WHOLE, Partition
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey
 from rescue.planning.partition_plan import PartitionRequest, layouts_of, plan_partition, plan_repair, plan_undo
 from rescue.planning.partition_size import GROWABLE
-from rescue.units import GIB
+from rescue.units import GIB, MIB
 from tests.unit.looks import RecordedLooks
 from tests.unit.planning.machines import LAPTOP_SURVEY, LAYOUT
 
@@ -59,6 +60,50 @@ def test_a_queue_is_done_in_its_order() -> None:
     assert save.changed
     assert len(plan.losses) == 1
     assert "--undo" not in " ".join(plan.sentences)
+
+
+def _journal(plan: Plan) -> Extent:
+    return next(step.journal for step in plan.steps if isinstance(step, MoveVolume))
+
+
+def test_the_journal_of_a_move_is_where_the_disk_is_blank() -> None:
+    def planned(is_blank: Callable[[Extent], bool], *operations: str) -> Plan:
+        return plan_partition(
+            LAPTOP_SURVEY, PartitionRequest(operations, "/var/x"), lambda: GUID, looks=RecordedLooks(blank=is_blank)
+        )
+
+    plan = planned(lambda _: True, "move 3 start=2GiB")
+    assert _journal(plan).end <= LAYOUT.usable_end
+    assert plan.warnings == ()
+    plan = planned(lambda place: place.end < 500 * GIB, "move 3 start=2GiB")
+    assert 400 * GIB < _journal(plan).start < 500 * GIB
+    assert plan.warnings == ()
+    # What the queue writes before is not blank then.
+    plan = planned(
+        lambda place: place.end > 500 * GIB, "create start=402GiB size=109GiB fs=ext4", "delete 4", "move 3 start=2GiB"
+    )
+    assert not 402 * GIB <= _journal(plan).start < 511 * GIB
+
+
+def test_a_journal_that_overwrites_something_stays_away_from_borders_and_is_announced() -> None:
+    full = replace(
+        LAYOUT, partitions=(*LAYOUT.partitions[2:], Partition(4, 400 * GIB, LAYOUT.usable_end, LAYOUT.partitions[2].type))
+    )
+    survey = replace(LAPTOP_SURVEY, layout=full, volumes=LAPTOP_SURVEY.volumes[2:])
+
+    def planned(*operations: str) -> Plan:
+        return plan_partition(
+            survey, PartitionRequest(operations, "/x"), lambda: GUID, looks=RecordedLooks(blank=lambda _: False)
+        )
+
+    plan = planned("delete 4", "move 3 start=2GiB")
+    place = _journal(plan)
+    assert 401 * GIB + MIB <= place.start < place.end <= LAYOUT.usable_end - MIB
+    assert "content of what was partition 4" in " ".join(plan.warnings)
+    # Only room before the first partition is left, and something is there.
+    with pytest.raises(RefusedError, match="no unallocated space for the journal") as refused:
+        planned("move 3 start=1023MiB")
+    assert "boot loader" in refused.value.hint
 
 
 def test_what_is_known_of_content_refuses_a_size() -> None:

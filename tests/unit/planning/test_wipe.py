@@ -42,6 +42,8 @@ def test_quick_says_that_content_stays_and_zeros_says_what_flash_keeps() -> None
     assert zeros.command[-1] == "--no-verify"
     assert zeros.estimated_bytes == LAPTOP.size
     assert "spare" not in " ".join(plan_wipe(BLANK_SURVEY, WipeRequest("zeros")).warnings)
+    file = replace(BLANK_SURVEY, disk=replace(BLANK_SURVEY.disk, is_file=True))
+    assert "elsewhere stays" in " ".join(plan_wipe(file, WipeRequest("zeros")).warnings)
 
 
 def test_a_disk_erases_itself_only_when_it_can() -> None:

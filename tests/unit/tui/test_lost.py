@@ -24,6 +24,7 @@ def test_how_sure_it_is_in_words() -> None:
     whole, inside, _, beginning = lost_partitions()
     assert [state_words(one) for one in (whole, inside, beginning)] == ["whole", "inside of another", "only its beginning"]
     assert state_words(Lost(0, 1, whole.identity, True, overlaps=True)) == "overlaps another"
+    assert state_words(Lost(0, 1, whole.identity, True, twin_of=3)) == "copy of partition 3"
     assert state_words(Lost(0, 1, whole.identity, True, damaged=True)) == "its beginning is damaged"
 
 
