@@ -220,7 +220,9 @@ def test_a_prune(rescue: Rescue, tmp_path: Path, times: int) -> None:
         time.sleep(chance.uniform(0, 0.05))
         return job
 
-    for _ in range(times):
+    for number in range(10 * times):
+        if number >= times and cut:
+            break  # on a busy machine a prune may be over each time before it is looked at
         _store_on(disk, files, point)
         for _ in range(2):
             cut += _power_is_cut(rescue, disk, point, prune, amid_removals)
