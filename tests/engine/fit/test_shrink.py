@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from rescue.engine import ext_times
+from rescue.engine import ext_times, shrink
 from rescue.engine.checkers import check
 from rescue.engine.ext_times import folder_times_kept
 from rescue.engine.minimum import minimum_size
 from rescue.engine.overlay import SourceBlocks, overlay_estimate, volume_overlay
 from rescue.engine.resizing import EXT, nothing
-from rescue.engine.shrink import shrunk
+from rescue.engine.shrink import NotSmallerError, shrunk
 from rescue.errors import CancelledError, DamagedError, RefusedError, SourceReadError, UnsupportedError, UsageError
 from rescue.filesystems.ext_superblock import read_superblock
 from rescue.filesystems.files.ext_tree import ExtTree
@@ -477,3 +477,22 @@ def test_a_btrfs_is_made_smaller_beside_the_one_that_it_comes_from(tmp_path: Pat
     assert identify(str(tmp_path / "target"), START, 600 * MIB) == disk.identity
     with opened(tmp_path / "target", START, START + 600 * MIB, "btrfs", "ro") as folder:
         assert describe(folder) == tree
+
+
+def test_what_is_not_in_order_after_its_own_program_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was sound before: the throw-away copy is at fault, and another way can be gone."""
+    made = make(tmp_path / "disk", "ext4", 200 * MIB)
+
+    def unsound(identity: Identity, path: str) -> None:
+        raise DamagedError(f"{identity.type} on {path}: free blocks count wrong.")
+
+    monkeypatch.setattr(shrink, "require_sound", unsound)
+    with (
+        FileSource(made.path) as disk,
+        pytest.raises(NotSmallerError, match="free blocks count wrong") as failed,
+        shrunk(SourceBlocks(disk), made.start, made.end, made.identity, 100 * MIB),
+    ):
+        pass
+    assert "the original is not changed" in failed.value.hint
