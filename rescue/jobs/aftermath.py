@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from rescue.errors import RescueError
-from rescue.jobs.edit_words import after_edit, after_wipe
+from rescue.jobs.edit_words import PartitionStep, after_edit, after_wipe
 from rescue.model.clone import CloneDisk, CloneReadBack, CloneTable
 from rescue.model.edit import (
     CopyVolume,
@@ -46,6 +46,19 @@ from rescue.units import human_size
 def nothing_done(plan: Plan) -> str:
     """For a job that ended before its first step."""
     return f"Nothing was written to {plan.target.path}." if plan.target else "Nothing was written."
+
+
+def between(plan: Plan, done: Step, after: Step) -> str:
+    """For a job that ended behind the step ``done``, all of it, and before the next."""
+    if isinstance(done, SaveTables):
+        return after_edit(done)
+    if isinstance(done, PartitionStep):
+        return (
+            "The steps up to here are done, the others were not begun: look at what is there now, and queue the rest again"
+            f" (rescue disks {done.target})."
+        )
+    # Of what is to come nothing is there yet: the state is that of the next step at its beginning.
+    return aftermath(plan, after)
 
 
 def aftermath(plan: Plan, step: Step) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, assert_never
 
 from rescue.errors import CancelledError, GoneError, RescueError, SourceReadError
-from rescue.jobs.aftermath import aftermath, nothing_done
+from rescue.jobs.aftermath import aftermath, between, nothing_done
 from rescue.jobs.edit_words import edited_words, wiped_words
 from rescue.jobs.losses import defect_words, incomplete, mended_words, unread_words
 from rescue.jobs.reporter import Reporter
@@ -87,8 +87,10 @@ def execute(
     try:
         token.check()
         performer.guard()
+        token.check()
         for index, step in enumerate(plan.steps):
-            token.check()
+            if begun and token.cancelled:
+                return Finished("cancelled", CancelledError.exit_code, "Cancelled.", between(plan, begun, step), facts)
             begun = step
             reporter.begin(step.title, index, 0)
             facts |= performer.perform(step, token, reporter)

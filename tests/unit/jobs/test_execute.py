@@ -10,11 +10,15 @@ import pytest
 from rescue.errors import CancelledError, DamagedError, GoneError, RefusedError, RescueError, TargetWriteError
 from rescue.jobs.execute import Facts, execute
 from rescue.jobs.reporter import Reporter
+from rescue.model.edit import FormatVolume, LabelVolume, SaveTables
+from rescue.model.layout import Layout
 from rescue.model.plan import CaptureDisk, DeployImage, Plan, ReadBack, Step, VerifyImage, WipeTarget, WriteTable
 from rescue.model.progress import CancelToken, Event, Finished, Progress
+from rescue.model.volume import Identity
 from rescue.planning.request import RestoreRequest
 from rescue.planning.restore import plan_restore
 from rescue.planning.verify import plan_verify
+from rescue.units import GIB, MIB
 from tests.unit.planning.machines import BLANK_SURVEY, IMAGE, LAPTOP
 
 RESTORE = plan_restore(IMAGE, BLANK_SURVEY, RestoreRequest())
@@ -27,14 +31,29 @@ BACKUP = Plan(
     sentences=(),
     source=LAPTOP,
 )
+EDIT = Plan(
+    kind="partition",
+    steps=(
+        SaveTables("Keep", "/dev/sdb", "/var/tables", Layout(GIB, 512, "gpt"), (), ()),
+        FormatVolume("Make", "/dev/sdb", 1, MIB, 100 * MIB, 512, "ext4"),
+        LabelVolume("Label", "/dev/sdb", MIB, 100 * MIB, Identity("ext4"), "home"),
+    ),
+    sentences=(),
+)
 
 
 class Fake:
     """Performs nothing; fails where it is told to."""
 
-    def __init__(self, fails: dict[type, Exception] | None = None, during: Callable[[Step], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        fails: dict[type, Exception] | None = None,
+        during: Callable[[Step], None] = lambda _: None,
+        after: Callable[[Step], None] = lambda _: None,
+    ) -> None:
         self.fails = fails or {}
         self.during = during
+        self.after = after
         self.done: list[type] = []
 
     def guard(self) -> None:
@@ -49,6 +68,7 @@ class Fake:
         if type(step) in self.fails:
             raise self.fails[type(step)]
         self.done.append(type(step))
+        self.after(step)
         return {"used_bytes": 2048, "stored_size": 1024} if isinstance(step, CaptureDisk) else {}
 
 
@@ -138,6 +158,26 @@ def test_cancelled_between_two_steps(tmp_path: Path) -> None:
     finished, _ = run(RESTORE, performer, tmp_path, token)
     assert performer.done == [WipeTarget, DeployImage]
     assert finished.state == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("plan", "last", "state"),
+    [
+        (RESTORE, DeployImage, "/dev/sdb is only partly written"),
+        (RESTORE, WriteTable, "/dev/sdb was written completely, but it is not proved."),
+        (BACKUP, CaptureDisk, "The image /mnt/usb/a.img.zst is complete, but it is not proved."),
+        (EDIT, SaveTables, "/dev/sdb was not changed."),
+        (EDIT, FormatVolume, "The steps up to here are done, the others were not begun"),
+    ],
+)
+def test_cancelled_when_a_step_was_done(tmp_path: Path, plan: Plan, last: type, state: str) -> None:
+    """The step that was done is not called half done, nor the one that was not begun."""
+    token = CancelToken()
+    performer = Fake(after=lambda step: token.cancel() if isinstance(step, last) else None)
+    finished, _ = run(plan, performer, tmp_path, token)
+    assert performer.done[-1] is last
+    assert (finished.state, finished.exit_code) == ("cancelled", 130)
+    assert finished.hint.startswith(state)
 
 
 def test_a_backup_that_began_nothing_removed_nothing(tmp_path: Path) -> None:
