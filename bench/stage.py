@@ -64,14 +64,19 @@ class Stage:
         """A new target of the disk's size, or of ``size`` bytes.
 
         Its blocks are all there: as with a disk, none is allocated during the restore. With ``written`` none of them has to be
-        told from one that was never written either, which takes this host's file system longer, the more pieces are written.
+        told from one that was never written either, which takes this host's file system longer, the more pieces are written;
+        and, as with a disk, nothing of it is in the cache.
         """
         self.target.unlink(missing_ok=True)
         size = size or self.disk.size
         with self.target.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
-            for _ in range(size // MIB if written else 0):
-                file.write(_ZEROS)
+            if written:
+                for _ in range(size // MIB):
+                    file.write(_ZEROS)
+                file.flush()
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def target_of_day_2(self) -> None:
         """A new target that holds what the disk holds on day 2."""

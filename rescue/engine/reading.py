@@ -12,7 +12,7 @@ from rescue.units import KIB, MIB
 
 # Unallocated bytes up to this size between two allocated extents are read through and zeroed: cheaper than two reads.
 _READ_THROUGH: Final = 128 * KIB
-_NOTHING: Final = bytes(1 * MIB)
+_NOTHING: Final = memoryview(bytes(1 * MIB))
 
 
 def read_extents(source: Source, start: int, end: int, extents: Iterable[Extent], buffer: memoryview) -> None:
