@@ -282,10 +282,12 @@ def test_one_that_is_cancelled(rescue: Rescue, disk: Path, tmp_path: Path, numbe
     command = rescue.start("clone", disk, target, "--yes")
     result = rescue.cancelled(command, 1, 40 * MIB, number)
     assert result.code == 130
-    assert "only partly written" in result.err
-    assert "to clone it completely" in result.err
+    # On a busy machine it may have come to its table before it could be stopped, and says so.
+    written = "was written completely, but it is not proved" in result.err
+    assert written or "only partly written" in result.err
+    assert written or "to clone it completely" in result.err
     assert f"{disk} was not changed" in result.err
-    run(["sfdisk", "--dump", str(target)], ok=(1,))
+    run(["sfdisk", "--dump", str(target)], ok=(0,) if written else (1,))
     rescue.ok("clone", disk, target, "--yes")
     assert _holds(disk, target, _used(disk))
 
