@@ -153,7 +153,7 @@ class Capture:
         # More threads than cores: while one waits for the disk, the others compute. Where nobody waits they would only throw
         # each other's data out of the processors' caches.
         self._workers = worker_count() + (0 if self._is_mostly_cached() else 2)
-        self._buffers = Buffers(self._workers, FRAME_SIZE)
+        self._buffers = Buffers(self._workers, FRAME_SIZE, disk.size)
         self._effort = Effort(making.level)
         # A disk with a head to move is read by one thread at a time, in order.
         self._turn: AbstractContextManager[object] = Lock() if disk.rotational else nullcontext()

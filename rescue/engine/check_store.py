@@ -208,7 +208,7 @@ def _check_frames(chain: Chain, files: set[int], token: CancelToken) -> None:
     """Read and check all that an image needs of some files of its chain. Raises DamagedError, FormatError, SourceReadError."""
     workers = worker_count()
     window = 2 * workers + 2
-    buffers = Buffers(workers, chain.header.frame_limit)
+    buffers = Buffers(workers, chain.header.frame_limit, chain.header.disk_size)
     stored_buffers = StoredBuffers(chain, window + 1)
     decoders: SimpleQueue[FrameDecoder] = SimpleQueue()
     for _ in range(workers):

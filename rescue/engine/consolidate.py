@@ -145,7 +145,7 @@ class _Consolidation:
         self._workers = worker_count()
         self._window = 2 * self._workers + 2
         self._stored = StoredBuffers(chain, self._window + 1)
-        self._buffers = Buffers(self._workers, header.frame_limit)
+        self._buffers = Buffers(self._workers, header.frame_limit, header.disk_size)
         self._decoders: SimpleQueue[FrameDecoder] = SimpleQueue()
         for _ in range(self._workers):
             self._decoders.put(FrameDecoder())

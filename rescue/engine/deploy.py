@@ -145,7 +145,7 @@ class Deployment:
         total = image.manifest.statistics.data_bytes
         workers = worker_count()
         window = 2 * workers + 2
-        buffers = Buffers(window, image.header.frame_limit)
+        buffers = Buffers(window, image.header.frame_limit, image.header.disk_size)
         stored_buffers = StoredBuffers(image, window + 1)
         decoders: SimpleQueue[FrameDecoder] = SimpleQueue()
         for _ in range(workers):

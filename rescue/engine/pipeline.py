@@ -13,8 +13,12 @@ from queue import SimpleQueue
 from threading import BoundedSemaphore, Condition, Thread
 from typing import Final, Generic, TypeVar
 
+from rescue.units import MIB
+
 # Each takes several buffers of a frame: memory stays bounded on a machine with a hundred cores.
 _MOST_WORKERS: Final = 12
+# The kernel clears a huge page whole when its first byte is used. For less than this that takes longer than it ever saves.
+_MUCH: Final = 256 * MIB
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -25,24 +29,28 @@ def worker_count() -> int:
     return min(max(len(os.sched_getaffinity(0)), 1), _MOST_WORKERS)
 
 
-def aligned_buffer(size: int) -> memoryview:
-    """Writable memory that starts at a page, as direct I/O wants it; in huge pages where the kernel has them.
+def aligned_buffer(size: int, *, huge: bool) -> memoryview:
+    """Writable memory that starts at a page, as direct I/O wants it; in ``huge`` pages where the kernel has them.
 
     Decompression goes back and forth in a whole frame: with small pages the processor keeps looking up where they are.
     """
     memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):
-        memory.madvise(mmap.MADV_HUGEPAGE)
+    if huge:
+        with suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
     return memoryview(memory)
 
 
 class Buffers:
-    """A fixed set of page-aligned buffers, lent and given back, so that memory stays constant."""
+    """A fixed set of page-aligned buffers, lent and given back, so that memory stays constant.
 
-    def __init__(self, count: int, size: int) -> None:
+    ``content``: bytes of the disk or image that are going to pass through them, at most.
+    """
+
+    def __init__(self, count: int, size: int, content: int) -> None:
         self._free: SimpleQueue[memoryview] = SimpleQueue()
         for _ in range(count):
-            self._free.put(aligned_buffer(size))
+            self._free.put(aligned_buffer(size, huge=content >= _MUCH))
 
     def lend(self) -> memoryview:
         """A free buffer; waits for one."""

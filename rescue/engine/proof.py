@@ -31,7 +31,7 @@ def prove(
     bytes read and bytes in all.
     """
     workers = 2 * worker_count()  # they mostly wait for the medium
-    buffers = Buffers(workers, _SPAN)
+    buffers = Buffers(workers, _SPAN, total)
     done = 0
 
     def spans() -> Iterator[list[Row]]:

@@ -24,7 +24,7 @@ class StoredBuffers:
         self._chain = chain
         # What cannot be compressed grows a little; anything longer was not written by a sane writer.
         self._size = chain.header.frame_limit + chain.header.frame_limit // 128 + 1024 + FRAME_OVERHEAD
-        self._buffers = Buffers(count, self._size)
+        self._buffers = Buffers(count, self._size, chain.header.disk_size)
 
     def read(self, use: FrameUse) -> Stored:
         """Read a frame; waits for a buffer. Raises DamagedError, SourceReadError."""

@@ -111,9 +111,9 @@ class Transfer:
     def _copy(self, token: CancelToken, progress: Callable[[int, int], None], target: FileSource | None) -> None:
         workers = min(worker_count() + 2, _MOST_WORKERS)
         window = workers + 4
-        buffers = Buffers(window, FRAME_SIZE)
-        scratch = Buffers(workers, FRAME_SIZE) if target else None
         total = sum(part.extents.total for part in self._parts)
+        buffers = Buffers(window, FRAME_SIZE, total)
+        scratch = Buffers(workers, FRAME_SIZE, total) if target else None
         done = unsynced = 0
         self._record = Record()
         self._same_bytes = self._same_zeros = self._written_bytes = self._to_prove = 0
@@ -236,8 +236,8 @@ class Transfer:
         What the target held already was read and compared by :meth:`copy`. Raises DamagedError, SourceReadError.
         """
         workers = min(2 * worker_count(), _MOST_WORKERS)
-        buffers = Buffers(workers, FRAME_SIZE)
         total = self._to_prove
+        buffers = Buffers(workers, FRAME_SIZE, total)
         done = 0
         with FileSource(self._sink.path, direct=True) as target:
             target.drop_cache()

@@ -136,7 +136,7 @@ def verify_chain(
     chunks = 0
     workers = worker_count()
     window = 2 * workers + 2
-    buffers = Buffers(workers, image.header.frame_limit)
+    buffers = Buffers(workers, image.header.frame_limit, image.header.disk_size)
     stored_buffers = StoredBuffers(image, window + 1)
     decoders: SimpleQueue[FrameDecoder] = SimpleQueue()
     for _ in range(workers):
