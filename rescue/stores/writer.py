@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from rescue.errors import RescueError, TargetWriteError
@@ -108,6 +109,9 @@ class StoreWriter:
         try:
             if not keep:
                 self._remove()
+            else:
+                with suppress(OSError):  # as much as the medium takes
+                    self._current.push()
         except RescueError as error:
             cause = error.__cause__
             if not isinstance(cause, OSError) or cause.errno not in _GONE:

@@ -87,7 +87,7 @@ def _stored(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _reopen_direct(fd: int, mode: int) -> int:
+def reopen_direct(fd: int, mode: int) -> int:
     """A second descriptor of the same file or device, for direct I/O; -1 where that is not possible."""
     try:
         return os.open(f"/proc/self/fd/{fd}", mode | os.O_CLOEXEC | os.O_DIRECT)
@@ -102,7 +102,7 @@ class _OpenFile:
         self.path = str(path)
         self._fd = fd
         self._size = device_size(fd)
-        self._direct_fd = -1 if direct_mode is None else _reopen_direct(fd, direct_mode)
+        self._direct_fd = -1 if direct_mode is None else reopen_direct(fd, direct_mode)
 
     @property
     def size(self) -> int:

@@ -103,15 +103,17 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "text"), [(errno.ENOSPC, "is full"), (errno.EFBIG, "files larger"), (errno.EIO, "does not take data any more")]
 )
-def test_a_failing_medium_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, text: str) -> None:
-    writer = FolderStore(tmp_path).open_for_write("a")
-
-    def fail(_fd: int, _data: memoryview) -> int:
+@pytest.mark.parametrize("size", [1, 16 * MIB])
+def test_a_failing_medium_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, text: str, size: int) -> None:
+    def fail(_fd: int, _data: memoryview, _offset: int) -> int:
         raise OSError(code, os.strerror(code))
 
+    writer = FolderStore(tmp_path).open_for_write("a")
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", fail)
-        with pytest.raises(TargetWriteError, match=text):
-            writer.write(b"x")
+        patch.setattr(os, "pwrite", fail)
+        with pytest.raises(TargetWriteError, match=text):  # noqa: PT012 - when it is noticed depends on the size
+            writer.write(bytes(size))
+            writer.commit()
+    assert writer.tell() == 0
     writer.abort()
     assert os.listdir(tmp_path) == []
