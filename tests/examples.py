@@ -1,4 +1,4 @@
-"""How many examples property tests try: a few in each run, which are others each time, and many in the long run."""
+"""How many examples property tests try: a few in each run (others each time, but in CI), and many in the long run."""
 
 from __future__ import annotations
 
