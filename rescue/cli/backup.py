@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 from rescue.cli.follow import follow, report
 from rescue.cli.options import Context, add_beside, add_job, partition_number, progress_style, size
@@ -12,6 +11,7 @@ from rescue.cli.secrets import Asker, add_secrets, secrets_to_create
 from rescue.cli.unlock import add_unlock, with_unlocked
 from rescue.errors import UsageError
 from rescue.images.secrets import new_recovery_key
+from rescue.records import replace
 from rescue.services import BackupRequest
 from rescue.stores.address import local_path
 

@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Literal, TextIO, TypeAlias, assert_never
 
@@ -26,8 +25,7 @@ _POLL = 0.1
 _BAR = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How a job ended, and whether it had begun its first step."""
 
     finished: Finished

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from rescue.errors import RescueError, UsageError
 from rescue.model.disk import Disk, Fingerprint
@@ -30,8 +31,7 @@ def blank_file(path: str, size: int) -> DiskSurvey:
     )
 
 
-@dataclass(slots=True)
-class NewFile:
+class NewFile(msgspec.Struct):
     """Whether a file that was made is to stay."""
 
     keep: bool = False

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TextIO, TypeAlias
+
+import msgspec
 
 from rescue.cli.follow import ProgressStyle
 from rescue.errors import CancelledError, RescueError
@@ -15,8 +16,7 @@ from rescue.services import Machine
 from rescue.units import parse_size
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """What a command works with."""
 
     machine: Machine

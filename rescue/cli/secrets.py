@@ -6,9 +6,10 @@ import argparse
 import getpass
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TextIO
+
+import msgspec
 
 from rescue.cli.options import Context
 from rescue.errors import CredentialError, UsageError
@@ -21,13 +22,12 @@ _MAX_RECOVERY_FILE: Final = 1 * KIB
 _OPTIONS_HINT: Final = "Give it with --passphrase-file, --passphrase-fd, --key-file or --recovery-key-file."
 
 
-@dataclass(frozen=True, slots=True)
-class Asker:
+class Asker(msgspec.Struct, frozen=True):
     """How a person is asked, and what the program was started with. ``ask`` does not show what is typed."""
 
     terminal: bool
     ask: Callable[[str], str] = getpass.getpass
-    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    environment: Mapping[str, str] = msgspec.field(default_factory=lambda: os.environ)
 
     @staticmethod
     def of(stdin: TextIO) -> Asker:

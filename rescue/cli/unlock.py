@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from rescue.cli.options import Context
 from rescue.cli.secrets import Asker
 from rescue.images.secrets import Secrets
 from rescue.model.survey import DiskSurvey, ImageSummary
+from rescue.records import replace
 from rescue.services import Machine
 from rescue.services.unlocking import volume_keys
 from rescue.volumes.secret import opened_by_file, typed_secret
@@ -20,8 +22,7 @@ from rescue.volumes.secret import opened_by_file, typed_secret
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Unlock:
+class Unlock(msgspec.Struct, frozen=True):
     """A partition (0: the whole disk), and the file with what opens it; None: the person is asked."""
 
     partition: int

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from rescue.devices.mbr import with_protective_size
 from rescue.errors import FormatError, RefusedError
@@ -24,8 +25,7 @@ _MAX_ENTRY_SIZE: Final = 4096
 _UNUSED: Final = bytes(16)
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """One GPT header (UEFI 2.10 table 5-5). Positions are LBAs. ``sector`` is the whole sector that it was read from."""
 
     sector: bytes
@@ -60,8 +60,7 @@ class Header:
         return bytes(sector)
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(msgspec.Struct, frozen=True):
     """One good copy of a GPT. ``array`` is the entry array, padded to whole sectors as on the disk."""
 
     header: Header

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 _DELETED: Final = " (deleted)"
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(msgspec.Struct, frozen=True):
     """One line of mountinfo. ``device`` is "8:1"; ``source`` what was mounted, "/dev/sda1" for a device."""
 
     device: str
@@ -28,8 +28,7 @@ def _unescape(text: str) -> str:
     return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(msgspec.Struct, frozen=True):
     """The kernel's description of the machine. Devices go by their names in /sys/class/block: "sda", "sda1", "dm-0"."""
 
     root: Path = Path("/")

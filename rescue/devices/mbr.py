@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError
 from rescue.model.extents import ExtentMap
@@ -21,8 +22,7 @@ PROTECTIVE: Final = 0xEE
 _VOLUME_NAMES: Final = (b"NTFS    ", b"EXFAT   ", b"ReFS\0\0\0\0", b"-FVE-FS-")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One of the four entries of an MBR or EBR sector; ``start`` and ``length`` in sectors."""
 
     flag: int
@@ -106,8 +106,7 @@ def with_protective_size(sector: bytes, old_lbas: int, new_lbas: int) -> bytes:
     return bytes(result)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(msgspec.Struct, frozen=True):
     """Reads the chain of EBRs of one disk, gathering what it meets."""
 
     source: Source

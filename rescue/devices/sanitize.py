@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.devices.kernel import Kernel
 from rescue.errors import FormatError, ProgramError
@@ -22,8 +23,7 @@ _NAMESPACE: Final = re.compile(r"nvme(\d+)n\d+")
 Run = Callable[[list[str]], Completed]
 
 
-@dataclass(frozen=True, slots=True)
-class Sanitizing:
+class Sanitizing(msgspec.Struct, frozen=True):
     """How a disk erases itself, with its own estimate. ``way`` None: it cannot, and ``refusal`` and ``hint`` say why."""
 
     way: SanitizeWay | None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rescue.devices import gpt, mbr
 from rescue.errors import FormatError, RefusedError
 from rescue.model.layout import HYBRID_MBR, IMAGED_WHOLE, Layout
 from rescue.model.source import Source
+from rescue.records import replace
 from rescue.units import MIB, align_down, human_size
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from rescue.devices.kernel import Kernel, Mount
 from rescue.model.disk import Disk
@@ -13,8 +14,7 @@ from rescue.model.disk import Disk
 _SECTOR = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """A block device that stands on the bytes ``[start, end)`` of a disk. ``below`` is the device or file it stands on."""
 
     name: str
@@ -23,8 +23,7 @@ class Node:
     below: str
 
 
-@dataclass(frozen=True, slots=True)
-class Mounted:
+class Mounted(msgspec.Struct, frozen=True):
     """The bytes ``[start, end)`` of a disk hold a file system, or a part of it, that is mounted at ``point``."""
 
     start: int

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from rescue.engine.beside import Together, volumes_beside
 from rescue.engine.inner import Inner, inner_volume, inner_volumes
@@ -28,15 +29,14 @@ from rescue.volumes.stack import CONTAINERS
 _SKIPPABLE: Final = b"\x2a\x4d\x18"
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """A disk or an image that can be read. ``name`` is what a person calls it."""
 
     name: str
     source: Source
     volumes: tuple[Volume, ...]
     defects: tuple[str, ...] = ()  # sentences: what is damaged of an image but for its data
-    keys: Mapping[str, bytes] = field(default_factory=dict)  # of encrypted volumes, by UUID
+    keys: Mapping[str, bytes] = msgspec.field(default_factory=dict)  # of encrypted volumes, by UUID
 
     def volume(self, partition: int) -> Volume:
         """The volume on a partition; 0 is a file system on the whole disk. Raises UsageError."""

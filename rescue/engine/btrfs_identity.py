@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import xxhash
 from blake3 import blake3
 
@@ -29,8 +29,7 @@ _HAS_METADATA_UUID: Final = 1 << 10
 _XXHASH: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Names:
+class _Names(msgspec.Struct, frozen=True):
     """What a superblock says of who it is."""
 
     fsid: bytes

@@ -9,11 +9,12 @@ import datetime
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Final, NamedTuple
+
+import msgspec
 
 from rescue import __version__
 from rescue.devices.table import read_layout
@@ -46,12 +47,12 @@ from rescue.model.progress import CancelToken, Message
 from rescue.model.source import Source
 from rescue.model.text import shown
 from rescue.model.volume import Volume
+from rescue.records import replace
 from rescue.system.blockfile import FileSource
 from rescue.units import MIB, human_size
 
 
-@dataclass(frozen=True, slots=True)
-class CaptureResult:
+class CaptureResult(msgspec.Struct, frozen=True):
     """What was written. Sizes in bytes; ``fingerprint`` is the hex hash of the manifest."""
 
     uuid: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Final, Literal, TypeAlias
+
+import msgspec
 
 from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.engine.sharing import doubtful
@@ -20,6 +21,7 @@ from rescue.images.format import Header
 from rescue.images.frames import FrameDecoder, FrameUse, uses
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.model.progress import CancelToken
+from rescue.records import replace
 from rescue.stores.folder import FolderStore
 from rescue.system.joined import files_of, open_source
 
@@ -28,8 +30,7 @@ State: TypeAlias = Literal["whole", "damaged", "locked", "unreadable"]
 _IMAGE_NAMES: Final = (".img.zst", ".rimg")
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True):
     """What was found of one image. ``why`` is a sentence; ``needs`` are the names of damaged images that it needs.
 
     "damaged" was found out, "unreadable" is what could not be read or is not known to this program.
@@ -43,8 +44,7 @@ class Checked:
     checked_bytes: int = 0
 
 
-@dataclass(slots=True)
-class _Image:
+class _Image(msgspec.Struct):
     name: str
     path: str
     files: Sequence[str] = ()  # see sharing.Index: not which images they are, of which there may be copies of other health
@@ -53,7 +53,7 @@ class _Image:
     losses: str = ""
     error: RescueError | None = None  # of its own file
     found: Checked | None = None
-    keys: ImageKeys | None = field(default=None, repr=False)
+    keys: ImageKeys | None = None
 
     def open(self, *, incomplete: bool = True) -> Chain:
         """The image, whose keys are known by now: deriving them takes half a second each time."""

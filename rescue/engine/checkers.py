@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import ProgramError, ProgramTimeoutError
 from rescue.system.run import Completed, have, run
@@ -13,8 +14,7 @@ from rescue.system.run import Completed, have, run
 _EXT: Final = ("ext2", "ext3", "ext4", "ext4dev")
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True):
     """What a check found. ``done``: it ran to its end. ``problem`` is its first complaint, ``note`` why it did not end."""
 
     done: bool = False
@@ -22,8 +22,7 @@ class Checked:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Checker:
+class _Checker(msgspec.Struct, frozen=True):
     """A command, the exit codes that mean "in order", and lines of its output that are no complaints."""
 
     command: tuple[str, ...]

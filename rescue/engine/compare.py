@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from rescue.devices.table import read_layout
 from rescue.engine.proof import prove
@@ -20,8 +21,7 @@ from rescue.model.progress import CancelToken
 from rescue.system.blockfile import FileSource
 
 
-@dataclass(frozen=True, slots=True)
-class CompareResult:
+class CompareResult(msgspec.Struct, frozen=True):
     """The bytes that were compared and are equal."""
 
     compared_bytes: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -28,10 +27,10 @@ from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.images.view import ImageView
 from rescue.images.writer import Chunk, ImageWriter, Output
 from rescue.model.progress import CancelToken
+from rescue.records import replace
 
 
-@dataclass(frozen=True, slots=True)
-class ConsolidateResult:
+class ConsolidateResult(msgspec.Struct, frozen=True):
     """What was written. Sizes in bytes; of ``data_bytes`` (of the disk), ``recompressed_bytes`` were compressed anew.
 
     Of what an interrupted attempt had written before, none is counted as that.
@@ -234,7 +233,7 @@ class _Consolidation:
 
     def _manifest(self) -> Manifest:
         source = self._chain.manifest
-        return msgspec.structs.replace(
+        return replace(
             source,
             tool=f"rescue {__version__}",
             uuid=self._header.uuid_text,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from rescue.engine.container_fit import ANEW
 from rescue.engine.grown import grown
@@ -23,6 +24,7 @@ from rescue.model.container import Way
 from rescue.model.extents import ExtentMap
 from rescue.model.source import BytesSource, SliceSource, Source
 from rescue.model.text import shown
+from rescue.records import replace
 from rescue.units import align_down
 from rescue.volumes.composed import Composed
 from rescue.volumes.luks_content import Encrypted
@@ -31,8 +33,7 @@ from rescue.volumes.placed import joined
 from rescue.volumes.stack import LUKS, LVM, Stacked
 
 
-@dataclass(frozen=True, slots=True)
-class Filling:
+class Filling(msgspec.Struct, frozen=True):
     """A file system that programs make anew at the bytes ``[start, start + size)`` of the new partition."""
 
     volume: Stacked
@@ -40,8 +41,7 @@ class Filling:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
+class Rebuilt(msgspec.Struct, frozen=True):
     """A volume of its new size: ``used`` is what of ``source`` is to be copied, ``fillings`` are done on the target."""
 
     source: Source
@@ -53,8 +53,7 @@ class Rebuilt:
         return self.used.shift(start), tuple(replace(filling, start=filling.start + start) for filling in self.fillings)
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuilder:
+class Rebuilder(msgspec.Struct, frozen=True):
     """``sizes`` are bytes by way, of all that gets another size and of containers above it; ``keys`` volume keys by UUID.
 
     What must stay open while the new volume is read is put onto ``opened``; ``tell`` gets sentences for the journal.

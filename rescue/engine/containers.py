@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 from rescue.devices.usage import Mounted
@@ -13,6 +12,7 @@ from rescue.filesystems.btrfs import MANY_DEVICES
 from rescue.model.extents import ExtentMap
 from rescue.model.source import Source
 from rescue.model.volume import Volume
+from rescue.records import replace
 from rescue.volumes.bitlk_key import find_bitlk_key
 from rescue.volumes.luks_key import find_volume_key
 from rescue.volumes.placed import WholeDisk, Window, joined

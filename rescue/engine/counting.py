@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.filesystems.files.tree import Entry, FileTree, Kind, walk
 from rescue.model.progress import CancelToken
@@ -14,8 +15,7 @@ _INLINE: Final = 64 * KIB  # small files may have no blocks of their own, so wha
 _MOST: Final = (1 << 63) - 1  # a hostile size must not become a number that no journal holds
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(msgspec.Struct, frozen=True):
     """Files (and links and the like), folders, bytes of content without holes. Not ``complete``: there is at least as much."""
 
     files: int = 0

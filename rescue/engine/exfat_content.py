@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from rescue.errors import DamagedError, FormatError
 from rescue.filesystems.exfat import Geometry, read_geometry
@@ -29,8 +30,7 @@ _PIECES: Final = 64
 _HINT: Final = "Check the exFAT file system first."
 
 
-@dataclass(slots=True)
-class Chain:
+class Chain(msgspec.Struct):
     """A file, folder or table: where it is, its allocated bytes, and where it will be. ``size``: bytes to copy."""
 
     runs: tuple[tuple[int, int], ...]
@@ -39,16 +39,14 @@ class Chain:
     first: int = 0
 
 
-@dataclass(slots=True)
-class Folder:
+class Folder(msgspec.Struct):
     """The entries of a folder that are in use, and what each of them names, by its offset in ``entries``."""
 
     entries: bytearray
-    named: dict[int, Chain] = field(default_factory=dict)
+    named: dict[int, Chain] = msgspec.field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Content:
+class Content(msgspec.Struct):
     """``chains``: all, the root directory first, in the order in which they are to lie. ``bitmap`` is one of them."""
 
     geometry: Geometry

@@ -8,10 +8,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from rescue.errors import ProgramError, RescueError, TargetWriteError
 from rescue.images.nbd.changed import Changed
@@ -25,8 +26,7 @@ _BLOCKS: Final = Path("/sys/block")
 KEPT_IN: Final = Path("/var/tmp")
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True):
     """A part of a disk that programs may write to, on the socket ``socket``. ``blocks`` are its bytes as they are by then."""
 
     socket: Path

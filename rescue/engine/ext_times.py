@@ -11,13 +11,15 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError, ProgramError, UnsupportedError
 from rescue.filesystems.files.ext_tree import ExtTree
 from rescue.filesystems.files.tree import Entry
+from rescue.records import replace
 from rescue.system.blockfile import FileSource
 from rescue.system.process import watch
 
@@ -25,8 +27,7 @@ _SECOND: Final = 10**9
 _AT_ONCE: Final = 20_000  # folders: debugfs says each of its commands again, all of which is kept
 
 
-@dataclass(frozen=True, slots=True)
-class _Folder:
+class _Folder(msgspec.Struct, frozen=True):
     number: int  # of its inode
     names: int  # a checksum of what is in it
     modified: int  # nanoseconds

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from rescue.engine.extract_target import Conflict, TargetFolder, Unfit, open_target
 from rescue.errors import DamagedError, FormatError, RefusedError, SourceReadError
@@ -21,8 +22,7 @@ _UNREADABLE: Final = (FormatError, SourceReadError, DamagedError)
 _MAX_SIZE: Final = (1 << 63) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class ExtractResult:
+class ExtractResult(msgspec.Struct, frozen=True):
     """What was copied. ``content_bytes`` without holes. ``lost``: what could not be kept, and of how many entries.
 
     ``failed``: path and reason of what was not copied, the first 1000 of ``failures``.
@@ -37,19 +37,17 @@ class ExtractResult:
     failed: tuple[tuple[str, str], ...]
 
 
-@dataclass(slots=True)
-class _Tally:
+class _Tally(msgspec.Struct):
     files: int = 0
     folders: int = 0
     links: int = 0
     content_bytes: int = 0
     failures: int = 0
-    lost: Counter[str] = field(default_factory=Counter)
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    lost: Counter[str] = msgspec.field(default_factory=Counter)
+    failed: list[tuple[str, str]] = msgspec.field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Level:
+class _Level(msgspec.Struct):
     """A folder that is being filled: where it comes from, what is left of it."""
 
     entry: Entry

@@ -12,9 +12,10 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from rescue.errors import RescueError, TargetWriteError
 from rescue.filesystems.files.tree import Entry, Kind
@@ -55,13 +56,12 @@ class Conflict(Exception):  # noqa: N818 - as Unfit
     """The name is taken; the text says by what."""
 
 
-@dataclass(slots=True)
-class _Level:
+class _Level(msgspec.Struct):
     """A folder on the way: its name in the one above, which it is, and what was made in it."""
 
     name: str
     identity: tuple[int, int]
-    made: set[int] = field(default_factory=set)
+    made: set[int] = msgspec.field(default_factory=set)
 
 
 @contextmanager

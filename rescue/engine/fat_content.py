@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from rescue.engine.fat_layout import Layout, Table, layout_of, require_known
 from rescue.errors import DamagedError
@@ -21,8 +22,7 @@ _FOLDER_LIMIT: Final = 65536 * ENTRY  # FAT has no larger one
 _FOLDERS: Final = 4_000_000
 
 
-@dataclass(slots=True)
-class Chain:
+class Chain(msgspec.Struct):
     """A file or a folder: where it is, how many bytes count, and where it will be."""
 
     runs: tuple[tuple[int, int], ...]
@@ -31,18 +31,16 @@ class Chain:
     first: int = 0
 
 
-@dataclass(slots=True)
-class Folder:
+class Folder(msgspec.Struct):
     """The entries of a folder that are in use, and what each of them names, by its offset in ``entries``."""
 
     parent: Folder | None
     entries: bytearray
-    named: dict[int, Chain] = field(default_factory=dict)
+    named: dict[int, Chain] = msgspec.field(default_factory=dict)
     chain: Chain | None = None  # None for a root directory with a place of its own
 
 
-@dataclass(slots=True)
-class Content:
+class Content(msgspec.Struct):
     """``chains``: in the order in which they are to lie."""
 
     layout: Layout

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
 
 from rescue.errors import DamagedError, FormatError, RefusedError
 from rescue.filesystems.fat import Geometry, read_geometry
 from rescue.filesystems.fields import Fields
 from rescue.model.source import Source
+from rescue.records import replace
 from rescue.units import KIB, MIB, align_up, human_size
 
 FIRST: Final = 2  # the number of the first cluster
@@ -23,8 +25,7 @@ _FAT16_END: Final = 65525
 _FAT32_END: Final = 0x0FFFFFF5
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """A FAT file system of some size. Sizes in bytes, ``reserved`` and ``fat_sectors`` in sectors of ``sector`` bytes."""
 
     bits: int

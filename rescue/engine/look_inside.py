@@ -6,10 +6,11 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from rescue.engine.exports import exported
 from rescue.engine.inner import inner_volumes
@@ -27,8 +28,7 @@ _NO_KEYS: Final[Mapping[str, bytes]] = {}
 _NAME_LIMIT: Final = 200  # a file name may have 255 bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True):
     """A volume of the image: mounted at ``folder``, or with ``problem`` why it is not."""
 
     partition: int
@@ -38,8 +38,7 @@ class Shown:
     name: str = ""  # of a volume in a container: "vg0/root"
 
 
-@dataclass(frozen=True, slots=True)
-class Inside:
+class Inside(msgspec.Struct, frozen=True):
     """What is mounted, and the folder with what holds it."""
 
     volumes: tuple[Shown, ...]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import Final
 
@@ -20,6 +19,7 @@ from rescue.model.progress import CancelToken
 from rescue.model.source import SliceSource, Source
 from rescue.model.tables import link_offsets
 from rescue.model.volume import Identity
+from rescue.records import replace
 from rescue.units import KIB, MIB, align_down, align_up
 
 _WINDOW: Final = 8 * MIB

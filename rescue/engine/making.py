@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from rescue.errors import UsageError
 from rescue.images.begun import Begun
@@ -34,8 +35,7 @@ class Destination(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Making:
+class Making(msgspec.Struct, frozen=True):
     """What is asked for. ``parent`` is the path of the image that one that is not full is made upon."""
 
     kind: Kind = Kind.FULL
@@ -47,8 +47,7 @@ class Making:
     decrypt: tuple[int, ...] = ()  # partitions whose LUKS volumes it holds in clear; of an encrypted one only
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """How the image's file starts: its header, and for an encrypted one its key area and keys."""
 
     header: Header

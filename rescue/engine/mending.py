@@ -10,7 +10,6 @@ import datetime
 import mmap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -36,6 +35,7 @@ from rescue.model.disk import Disk
 from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken
 from rescue.model.source import Source
+from rescue.records import replace
 from rescue.system.blockfile import FileSource
 from rescue.units import KIB
 
@@ -51,8 +51,7 @@ class Output(Destination, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Mended:
+class Mended(msgspec.Struct, frozen=True):
     """How it ended, in bytes. ``uuid`` and ``fingerprint`` are empty when nothing was won and no image was made.
 
     ``gone``: the disk stopped to answer meanwhile.
@@ -183,7 +182,7 @@ def write_mended(
                 writer.add(chunks, effort.compress(new) if new else b"")
     writer.add(kept)
     made = datetime.datetime.fromtimestamp(start.header.created, datetime.UTC)
-    manifest = msgspec.structs.replace(
+    manifest = replace(
         old, tool=f"rescue {__version__}", uuid=start.header.uuid_text, kind=Kind.INCREMENTAL.word,
         created=made.strftime("%Y-%m-%dT%H:%M:%SZ"), comment=making.comment or old.comment, host=making.host,
         tables=tuple(RawTable(table.start, patch.over(table.start, table.data)) for table in old.tables),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
+
+import msgspec
 
 from rescue.engine import exfat_refill, fat_refill
 from rescue.engine.overlay import MEMORY, SourceBlocks, volume_overlay
@@ -39,8 +40,7 @@ _EXT_MINIMUM: Final = re.compile(r"minimum size of the filesystem: (\d+)")
 _TOOL_SECONDS: Final = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Minimum:
+class Minimum(msgspec.Struct, frozen=True):
     """The smallest size in bytes, a multiple of a MiB or the present one, and how it is reached; ``because``: why not smaller."""
 
     bytes: int

@@ -11,9 +11,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
+
+import msgspec
 
 from rescue.engine.checkers import check
 from rescue.engine.exports import KEPT_IN, Export, exported
@@ -59,8 +60,7 @@ DRIVERS: Final[dict[str, Driver]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class VolumeProof:
+class VolumeProof(msgspec.Struct, frozen=True):
     """What was proved of one volume. ``problem``: the image is not good. ``warnings``: so was the source, or not all was done."""
 
     partition: int
@@ -74,8 +74,7 @@ class VolumeProof:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MountProof:
+class MountProof(msgspec.Struct, frozen=True):
     """What was proved of an image: its volumes that hold a file system that can be checked."""
 
     volumes: tuple[VolumeProof, ...]
@@ -86,15 +85,14 @@ class MountProof:
         return tuple(f"{v.name}: {v.problem}" for v in self.volumes if v.problem)
 
 
-@dataclass(slots=True)
-class _Found:
+class _Found(msgspec.Struct):
     """What was seen of one volume. ``problems`` are by what was done when they were met."""
 
     checked: bool = False
     mounted: bool = False
-    sample: Sample = field(default_factory=Sample)
-    problems: dict[_Act, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    sample: Sample = msgspec.field(default_factory=Sample)
+    problems: dict[_Act, str] = msgspec.field(default_factory=dict)
+    notes: list[str] = msgspec.field(default_factory=list)
 
 
 class _Act(NamedTuple):

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-import msgspec
-
 from rescue.devices.table import read_layout
 from rescue.engine.editing import set_table
 from rescue.engine.hidden_sectors import set_hidden_sectors
@@ -22,6 +20,7 @@ from rescue.model.edit import MoveVolume
 from rescue.model.extents import Extent, ExtentMap
 from rescue.model.progress import CancelToken
 from rescue.model.source import Sink, SliceSource, Source
+from rescue.records import replace
 from rescue.system.blockfile import FileSink, FileSource
 from rescue.units import KIB, MIB, align_down, align_up
 
@@ -143,7 +142,7 @@ def _record(step: MoveVolume, source: FileSource) -> MoveRecord:
     record = MoveRecord(step.number, step.before, step.after, step.identity, step.queue, packed_extents(rounded))
     if record.start < record.to < record.start + record.size:
         head = source.pread(min(_HEAD, record.size, record.to - record.start), record.start)
-        record = msgspec.structs.replace(record, head=head)
+        record = replace(record, head=head)
     if any(step.journal.start < end and start < step.journal.end for start, end in _touched(record)):
         raise RefusedError("The journal of the move would lie where data are.", "Choose another place for the partition.")
     return record

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from rescue.engine.exports import Export, exported
 from rescue.errors import RefusedError, RescueError
@@ -48,8 +49,7 @@ class SourceBlocks:
         yield Held(start, self.size if end is None else end, RowKind.DATA)
 
 
-@dataclass(frozen=True, slots=True)
-class Overlay:
+class Overlay(msgspec.Struct, frozen=True):
     """A volume at ``path``: a block device, without root a file. It is writable, and forgotten at the end.
 
     ``source`` is the same without a way through the kernel: a copy of it is read at the speed of what lies below. It shows

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
+
+import msgspec
 
 from rescue.devices.table import head_end
 from rescue.images.format import RowKind
@@ -23,8 +24,7 @@ _SMALL_GAP: Final = 64 * MIB
 _BRIDGED_HOLE: Final = 2 * MIB
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(msgspec.Struct, frozen=True):
     """A stretch of the disk with a chunk grid of its own: a partition or a stretch between partitions."""
 
     start: int

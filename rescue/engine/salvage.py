@@ -21,11 +21,12 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Final, NamedTuple, Self
+
+import msgspec
 
 from rescue.engine.rescue_map import FAILED, RescueMap, Status, load_map, save_map
 from rescue.engine.rescued_data import RescuedData
@@ -46,8 +47,7 @@ _SAVE_EVERY: Final = 5.0  # seconds
 _IMAGE: Final = "image "  # and a UUID: a line of the file "disk"
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(msgspec.Struct, frozen=True):
     """An earlier image of the same disk as a Source, and which bytes it holds: those are not read from the disk again."""
 
     source: Source

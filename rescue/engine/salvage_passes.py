@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.engine.rescue_map import FAILED, RescueMap, Status
 from rescue.model.extents import Extent, ExtentMap
@@ -17,8 +18,7 @@ _LARGEST_SKIP: Final = 1 * GIB
 Attempt = Callable[[int, int], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How it ended: bytes won in this run, and what is still missing. ``finished``: every sector was tried alone."""
 
     won: int

@@ -6,8 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from rescue.devices.gpt import relocate_from
 from rescue.devices.table import read_layout, tables_for
 from rescue.errors import DamagedError, RescueError, SourceReadError
@@ -21,6 +19,7 @@ from rescue.model.extents import ExtentMap
 from rescue.model.layout import Layout
 from rescue.model.source import Source, check_range
 from rescue.model.volume import Identity, Volume
+from rescue.records import replace
 from rescue.units import KIB, MIB
 
 # What libblkid looks at of a volume stands in its first and last bytes.
@@ -75,7 +74,7 @@ def _describe(chain: Chain, image: MendedReader) -> None:
     volumes = tuple(Volume(number, start, end, _identity(disk, start, end), 0) for number, start, end in places)
     if not layout.data_partitions:
         volumes = tuple(volume for volume in volumes if volume.identity.type)
-    image.manifest = msgspec.structs.replace(
+    image.manifest = replace(
         image.manifest, layout=layout, volumes=volumes, tables=tuple(RawTable(*table) for table in _tables(disk, layout))
     )
     image.defects.append(

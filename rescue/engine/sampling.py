@@ -9,9 +9,10 @@ import stat
 import struct
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
+
+import msgspec
 
 from rescue.units import MIB
 
@@ -39,15 +40,14 @@ class Limits(NamedTuple):
     files: int = 400_000  # that are walked over
 
 
-@dataclass(slots=True)
-class Sample:
+class Sample(msgspec.Struct):
     """What was read. ``problems`` are by the path of the file in its file system. ``complete``: all files were walked over."""
 
     files_read: int = 0
     bytes_read: int = 0
     walked: int = 0
     complete: bool = False
-    problems: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def read_sample(

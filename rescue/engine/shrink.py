@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from rescue.engine.minimum import require_clean, tool_minimum
 from rescue.engine.overlay import MEMORY, Overlay, require_room, volume_overlay
@@ -37,8 +38,7 @@ class NotSmallerError(ProgramError):
     """The file system's own tool did not make it as small as it should be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shrunk:
+class Shrunk(msgspec.Struct, frozen=True):
     """A volume that was made smaller: ``source`` has exactly the wanted size, ``used`` is what of it must be copied.
 
     ``path`` is the device that it is on, larger than the volume. ``said`` is a sentence for the journal.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ from rescue.model.extents import Extent, ExtentMap
 from rescue.model.layout import Layout
 from rescue.model.source import Source
 from rescue.model.text import shown
+from rescue.records import replace
 from rescue.system.blockfile import FileSink, FileSource, is_block_device
 from rescue.units import MIB
 
@@ -83,7 +83,7 @@ def write_backup(file: str, backup: TableBackup) -> None:
     path = Path(file)
     # MessagePack holds UTF-8 alone, and what the disk was called is told to people.
     disk = replace(backup.disk, path=shown(backup.disk.path), beside=tuple(map(shown, backup.disk.beside)))
-    data = msgspec.msgpack.encode(msgspec.structs.replace(backup, disk=disk))
+    data = msgspec.msgpack.encode(replace(backup, disk=disk))
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+import msgspec
 
 from rescue.engine.checkers import CHECKED
 from rescue.engine.containers import stacks
@@ -24,8 +25,7 @@ _SPREAD: Final = "What is on several disks or devices in it was not checked: tha
 Way: TypeAlias = tuple[str, ...]  # from a partition down: the names of the volumes in each other
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """A volume in a disk or an image: ``[start, end)`` of what can be exported."""
 
     blocks: Blocks
@@ -33,8 +33,7 @@ class Opened:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class ToProve:
+class ToProve(msgspec.Struct, frozen=True):
     """A file system. ``used_bytes`` are those that were backed up, None when the image was made without looking into it."""
 
     volume: Volume  # the partition that it is in

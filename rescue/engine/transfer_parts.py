@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
+
+import msgspec
 
 from rescue.engine.regions import Region, Stretch, stretches_of
 from rescue.images.format import RowKind
 from rescue.model.extents import ExtentMap
 from rescue.model.source import Source
+from rescue.records import replace
 from rescue.units import KIB
 
 CHUNK: Final = 256 * KIB  # is compared, and written or not, as one
 _GRAIN: Final = 4096  # extents are widened to this, so that direct I/O can be used
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """The bytes ``[start, end)`` of ``source``, of which ``extents`` (offsets in it) are in use, and where they go on the target.
 
     There may be more room than is filled. Free space is left alone there. With ``zeros`` zeros that are in use are made zeros

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Final, NamedTuple
+
+import msgspec
 
 from rescue.engine.pipeline import Buffers, run_ordered, worker_count
 from rescue.engine.stored import Stored, StoredBuffers
@@ -25,8 +26,7 @@ _TOLD: Final = 1000  # places that are named
 _GIVEN_UP: Final = 64  # frames in a row that a medium did not give: it is gone
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyResult:
+class VerifyResult(msgspec.Struct, frozen=True):
     """What was proved: every chunk's hash, and that a plain file is a seekable ``.zst`` of the disk. Sizes in bytes."""
 
     uuid: str

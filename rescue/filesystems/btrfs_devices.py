@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+import msgspec
 
 from rescue.errors import FormatError, UnsupportedError
 from rescue.filesystems.btrfs import MANY_DEVICES, fixed_extents, read_allocation, why_not
@@ -39,8 +40,7 @@ class OnDevice(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class StripedChunk:
+class StripedChunk(msgspec.Struct, frozen=True):
     """Logical bytes ``[start, end)``, in units of ``unit`` bytes over columns of ``copies`` stripes each, or with parity.
 
     ``stripes`` are the number of a device, and where on it the stripe begins.

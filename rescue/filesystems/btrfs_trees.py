@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError, UnsupportedError
 from rescue.filesystems.btrfs_checksums import checksum, verify
@@ -38,8 +39,7 @@ _METADATA_UUID: Final = 1 << 10
 Item = tuple[int, int, int, int, int]  # key: objectid, type, offset; place of the data behind the header, its size
 
 
-@dataclass(frozen=True, slots=True)
-class Superblock:
+class Superblock(msgspec.Struct, frozen=True):
     """The fields of the first superblock that a used map needs. Sizes and offsets in bytes; roots are logical addresses."""
 
     fsid: bytes  # as written in tree blocks
@@ -94,8 +94,7 @@ def read_superblock(volume: Source) -> Superblock:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True):
     """Logical bytes ``[start, end)`` and where each copy of them begins on the device."""
 
     start: int

@@ -6,8 +6,9 @@ Microsoft, "exFAT file system specification" (2019), section numbers below.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError
 from rescue.filesystems.fields import Fields
@@ -29,8 +30,7 @@ TEXFAT = "It has two allocation bitmaps (TexFAT), which this program does not kn
 UNKNOWN_VERSION = "It has an exFAT version that this program does not know."
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
+class Geometry(msgspec.Struct, frozen=True):
     """What the boot sector says. Offsets and sizes in bytes; the first cluster is number 2."""
 
     fat_start: int

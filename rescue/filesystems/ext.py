@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from rescue.errors import FormatError
 from rescue.filesystems.crc32c import crc32c_update
@@ -37,8 +38,7 @@ class _DistrustedError(Exception):
     """The structures are well formed but disagree with each other; the text is a sentence for people."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
+class _Group(msgspec.Struct, frozen=True):
     bitmap: int  # block number
     inode_bitmap: int  # block number
     inode_table: int  # first block number

@@ -5,12 +5,13 @@ Specification: the Linux kernel's Documentation/filesystems/ext4, "Super Block" 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
 
 from rescue.errors import FormatError
 from rescue.filesystems.crc32c import crc32c_update
 from rescue.filesystems.fields import Fields
 from rescue.model.source import Source
+from rescue.records import replace
 
 SUPERBLOCK_OFFSET = 1024
 _SUPERBLOCK_SIZE = 1024
@@ -45,8 +46,7 @@ _MMP_MAGIC = 0x004D4D50
 _MMP_SEQUENCE_CLEAN = 0xFF4D4D50
 
 
-@dataclass(frozen=True, slots=True)
-class Superblock:
+class Superblock(msgspec.Struct, frozen=True):
     """What the map needs to know. Counts are of blocks or clusters as named, sizes in bytes."""
 
     block_size: int

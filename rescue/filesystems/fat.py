@@ -9,8 +9,9 @@ import re
 import sys
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError
 from rescue.filesystems.fields import Fields
@@ -28,8 +29,7 @@ COPIES_DIFFER = "The copies of its allocation table differ."
 UNKNOWN_VERSION = "It has a FAT32 version that this program does not know."
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
+class Geometry(msgspec.Struct, frozen=True):
     """What the boot sector says. ``bits`` of a FAT entry; offsets and sizes in bytes."""
 
     bits: int

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError
 from rescue.filesystems.fields import Fields
@@ -30,8 +31,7 @@ _RUN_LIMIT: Final = 1_000_000
 _HOLE: Final = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
+class Geometry(msgspec.Struct, frozen=True):
     """What the boot sector says. Sizes in bytes; ``sectors`` does not count the backup boot sector behind the file system."""
 
     sector_size: int
@@ -84,8 +84,7 @@ def apply_fixups(block: bytes, what: str) -> Fields:
     return Fields(fixed, what)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """``length`` clusters of a stream from cluster ``vcn`` of it on, at cluster ``lcn`` of the volume; -1 is a hole."""
 
     vcn: int
@@ -93,8 +92,7 @@ class Run:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(msgspec.Struct, frozen=True):
     """One attribute record, whole or one extent of it. ``value`` holds a resident value, ``runs`` the rest."""
 
     type: int
@@ -158,8 +156,7 @@ def _parse_attribute(raw: Fields, clusters: int) -> Attribute:
     return Attribute(kind, name, instance, False, b"", lowest, raw.u64(48), raw.u64(56), plain, runs, flags, raw.u8(34))
 
 
-@dataclass(slots=True)
-class Stream:
+class Stream(msgspec.Struct):
     """The value of an attribute as bytes ``[0, size)``; holes and what was never initialised read as zeros."""
 
     volume: Source
@@ -167,7 +164,7 @@ class Stream:
     size: int
     initialized: int
     value: bytes | None
-    runs: list[Run] = field(default_factory=list)
+    runs: list[Run] = msgspec.field(default_factory=list)
 
     def extents(self) -> Iterator[tuple[int, int]]:
         """Byte ranges of the volume that hold the stream."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from rescue.model.extents import ExtentMap
 
 
-@dataclass(frozen=True, slots=True)
-class Owned:
+class Owned(msgspec.Struct, frozen=True):
     """Names and bytes; ``content`` and ``structures`` are parts of the damage.
 
     ``names`` of files whose content or inode is damaged; a folder that cannot be read ends in "/". ``complete``: every file
@@ -16,7 +15,7 @@ class Owned:
     """
 
     names: frozenset[str] = frozenset()
-    content: ExtentMap = ExtentMap()  # noqa: RUF009 - immutable
-    structures: ExtentMap = ExtentMap()  # noqa: RUF009 - immutable
+    content: ExtentMap = ExtentMap()
+    structures: ExtentMap = ExtentMap()
     complete: bool = False
     notes: tuple[str, ...] = ()

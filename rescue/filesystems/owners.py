@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import RescueError
 from rescue.filesystems import btrfs_owners, maps, owners_walk
@@ -19,8 +20,7 @@ MOST_NAMES: Final = 10_000
 MORE_FAILED: Final = "More of it could not be read while its files were looked at, so some may be missing here."
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(msgspec.Struct, frozen=True):
     """What unreadable bytes of a volume cost. Sizes in bytes; their sum with those in ``files`` is the damage.
 
     ``files``: paths from the volume's root with a leading slash, sorted, at most ``MOST_NAMES`` (``unnamed`` more). One that

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from rescue.errors import FormatError
 from rescue.filesystems.xfs_log import is_clean
@@ -22,8 +23,7 @@ _NO_BLOCK = 0xFFFFFFFF
 _MOST_LEVELS = 10  # XFS_BTREE_MAXLEVELS is 9
 
 
-@dataclass(frozen=True, slots=True)
-class _Tree:
+class _Tree(msgspec.Struct, frozen=True):
     """The layout of a block of the free-space tree sorted by block number."""
 
     magic: bytes

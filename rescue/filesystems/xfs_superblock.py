@@ -6,7 +6,8 @@ Specification: "XFS Algorithms & Data Structures", 3rd edition, "Superblocks"; f
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+import msgspec
 
 from rescue.errors import FormatError
 from rescue.filesystems.crc32c import crc32c
@@ -26,8 +27,7 @@ _INCOMPAT_NEEDS_REPAIR = 0x10
 _LOG_INCOMPAT_KNOWN = 0x1  # logged extended attributes
 
 
-@dataclass(frozen=True, slots=True)
-class Superblock:
+class Superblock(msgspec.Struct, frozen=True):
     """Sizes in bytes, ``log_start`` too; counts are of file-system blocks."""
 
     version: int

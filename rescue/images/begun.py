@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import DamagedError, FormatError
 from rescue.images.cipher import Cipher
@@ -20,8 +21,7 @@ _WINDOW: Final = 4 * MIB
 _MAX_SEGMENT: Final = 128 * MIB
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(msgspec.Struct, frozen=True):
     """The whole part of an unfinished image: its header, its key area and keys if it is encrypted, and its segments in order."""
 
     source: Source

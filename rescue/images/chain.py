@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -25,6 +24,7 @@ from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.images.segment import frames_are_within, rows_of, tally
 from rescue.model.layout import Layout
 from rescue.model.survey import ImageSummary
+from rescue.records import replace
 from rescue.stores.removal import hold_to_read
 from rescue.system.open_files import allow_open_files
 from rescue.units import human_size
@@ -32,8 +32,7 @@ from rescue.units import human_size
 _TOLD: Final = 5  # of the files that a chain lacks
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(msgspec.Struct, frozen=True):
     """A file of the chain that cannot be used: why, as the end of a sentence, and what it costs of each part of the disk."""
 
     member: ChainMember
@@ -193,7 +192,6 @@ class Chain:
         if image.header.kind is Kind.FULL:
             return
         needed = self._data_by_file()
-        with_data = msgspec.structs.replace
         parent = Folder(Path(self.path).parent).parent(image.header.parent.hex(), secrets)
         if parent is None:
             image.defects.append("The image that it was made upon was not found here: what is in that one is lost.")
@@ -202,8 +200,8 @@ class Chain:
             keys = parent.keys.to_bytes().hex() if parent.keys is not None else ""
             found, about = parent.manifest, (parent.header.uuid_text, parent.fingerprint, parent.name)
             members = [ChainMember(*about, found.kind, found.created, 0, keys), *found.chain]
-        chain = tuple(with_data(member, data_bytes=needed[number]) for number, member in enumerate(members, 1))
-        image.manifest = with_data(image.manifest, chain=chain)
+        chain = tuple(replace(member, data_bytes=needed[number]) for number, member in enumerate(members, 1))
+        image.manifest = replace(image.manifest, chain=chain)
 
     def _data_by_file(self) -> Counter[int]:
         """How many bytes of the disk are in each file, by the numbers that rows use."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import msgspec
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
@@ -43,8 +43,7 @@ class SealedKind(IntEnum):
     SALVAGED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a sealed piece belongs: ``position`` is the offset of its frame in its image's file, ``number`` counts segments.
 
     Of what was salvaged ``position`` is the offset on the disk, and ``number`` counts records.
@@ -55,8 +54,7 @@ class Place:
     number: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ImageKeys:
+class ImageKeys(msgspec.Struct, frozen=True):
     """The secret of one image: three independent random keys. Does not show them when printed."""
 
     frame_key: bytes

@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 import uuid as uuid_module
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from threading import Lock
 from typing import Final, NamedTuple
 
+import msgspec
 import xxhash
 import zstandard
 from blake3 import blake3
@@ -90,8 +90,7 @@ class Row(NamedTuple):
         return self.start + self.length
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """Section 2."""
 
     uuid: bytes
@@ -196,8 +195,7 @@ def decompress_exactly(frame: bytes, length: int) -> bytes:
         raise DamagedError("A compressed part of the image is damaged.") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Trailer:
+class Trailer(msgspec.Struct, frozen=True):
     """Section 7."""
 
     uuid: bytes

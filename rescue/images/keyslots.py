@@ -6,10 +6,10 @@ import os
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
+import msgspec
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from rescue.errors import CredentialError, DamagedError, FormatError, RefusedError, RescueError, UsageError
 from rescue.images.crypto import KEY_SIZE, NONCE_SIZE, ImageKeys
 from rescue.images.secrets import Secrets, passphrase_bytes, recovery_bytes
+from rescue.records import replace
 from rescue.units import GIB, KIB, MIB
 
 TAG_KEYS: Final = b"RSCUKEYS"
@@ -62,8 +63,7 @@ class SlotKind(IntEnum):
         return {SlotKind.PASSPHRASE: "passphrase", SlotKind.KEY_FILE: "key file", SlotKind.RECOVERY: "recovery key"}[self]
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(msgspec.Struct, frozen=True):
     """What Argon2id takes: ``memory`` in bytes, and how often it passes over it."""
 
     memory: int
@@ -92,8 +92,7 @@ _NO_COST: Final = Cost(0, 0, 0)
 _MOST_DERIVED: Final = 64  # results that are kept: they go through a pipe to the job
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(msgspec.Struct, frozen=True):
     """One wrapped copy of the image's keys."""
 
     kind: SlotKind
@@ -127,8 +126,7 @@ class Slot:
         return Slot(SlotKind(kind), cost, salt, nonce, wrapped)
 
 
-@dataclass(frozen=True, slots=True)
-class KeyArea:
+class KeyArea(msgspec.Struct, frozen=True):
     """The slots of one image, by number: a slot, None where it is free, a DamagedError where it cannot be read."""
 
     binding: bytes

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import msgspec
 from blake3 import blake3
 
 from rescue.errors import DamagedError, FormatError, RescueError, SourceReadError, UnsupportedError
@@ -46,6 +45,7 @@ from rescue.model.disk import Disk
 from rescue.model.extents import ExtentMap
 from rescue.model.layout import Layout
 from rescue.model.text import shown
+from rescue.records import replace
 from rescue.system.blockfile import FileSource
 from rescue.system.joined import JoinedSource, open_source
 from rescue.units import MIB, human_size
@@ -180,7 +180,7 @@ class MendedReader(ImageReader):
                 own_bytes=sum(count.files[0] for count in counts),
                 chunks=sum(count.chunks for count in counts),
             )
-            self.manifest = msgspec.structs.replace(self.manifest, statistics=statistics)
+            self.manifest = replace(self.manifest, statistics=statistics)
 
     def _told(self, number: int, entry: SegmentEntry, missing: int) -> str:
         where = f"bytes {entry.start} to {entry.end} of the disk"

@@ -11,6 +11,7 @@ import msgspec
 
 from rescue.errors import RescueError
 from rescue.model.survey import FAILED
+from rescue.records import replace
 from rescue.system.joined import part_name
 from rescue.units import KIB
 
@@ -34,7 +35,7 @@ class Proof(msgspec.Struct, frozen=True):
     def with_result(self, what: What, good: bool, when: str) -> Proof:
         """What is known after one more check."""
         if not good:
-            return msgspec.structs.replace(self, failed=what)
+            return replace(self, failed=what)
         failed = "" if self.failed == what else self.failed
         hashes, mounts = (when, self.mounts) if what == "hashes" else (self.hashes, when)
         return Proof(self.fingerprint, hashes, mounts, failed)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 from blake3 import blake3
 
 from rescue.errors import CredentialError, DamagedError, FormatError, RefusedError, RescueError, UnsupportedError, UsageError
@@ -55,8 +55,7 @@ class Rewritable(Readable, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """What shall open the image from now on. A new passphrase or recovery key replaces the one before, a new key file is added.
 
     ``drop`` takes away what opened it so far, kind by kind.

@@ -6,9 +6,9 @@ import hashlib
 import os
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
+import msgspec
 from blake3 import blake3
 
 from rescue.errors import CredentialError, UsageError
@@ -27,8 +27,7 @@ _RECOVERY_LETTERS: Final = (_RECOVERY_RANDOM + _RECOVERY_CHECK) * 8 // 5
 _GROUP: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Secrets:
+class Secrets(msgspec.Struct, frozen=True):
     """What a person gave; any of them opens an image. Does not show it when printed.
 
     ``key_file`` is what :func:`hash_key_file` makes of the file, 32 bytes. ``volume_keys`` open no image but the encrypted
@@ -39,8 +38,8 @@ class Secrets:
     passphrase: str | None = None
     key_file: bytes | None = None
     recovery: str | None = None
-    volume_keys: dict[str, bytes] = field(default_factory=dict)
-    derived: dict[str, bytes] = field(default_factory=dict, compare=False)
+    volume_keys: dict[str, bytes] = msgspec.field(default_factory=dict)
+    derived: dict[str, bytes] = msgspec.field(default_factory=dict)
 
     def __repr__(self) -> str:
         return "Secrets(…)"

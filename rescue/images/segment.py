@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import compress
 from operator import add, le
 from typing import Final, NamedTuple
 
+import msgspec
 import zstandard
 from blake3 import blake3
 
@@ -21,8 +21,7 @@ _ROW = struct.Struct("<BBHIQQII32s")
 _NO_HASH: Final = bytes(HASH_SIZE)
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentEntry:
+class SegmentEntry(msgspec.Struct, frozen=True):
     """How the manifest refers to a segment."""
 
     offset: int

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-import msgspec
 from blake3 import blake3
 
 from rescue.images.begun import Begun
@@ -29,6 +28,7 @@ from rescue.images.frames import FrameUse, segment_uses
 from rescue.images.manifest import Manifest, Statistics
 from rescue.images.segment import ROW_SIZE, SegmentEntry, pack_gap, pack_own, pack_row, pack_segment, tally
 from rescue.images.walk import SegmentWalk
+from rescue.records import replace
 from rescue.units import GIB
 
 _SEGMENT_SPAN = 1 * GIB
@@ -183,10 +183,8 @@ class ImageWriter:
             bad_bytes=self._counts[RowKind.BAD], own_bytes=self._from_file[0],
             stored_bytes=self._stored, chunks=self._chunks, frames=self._frames,
         )  # fmt: skip
-        chain = tuple(
-            msgspec.structs.replace(member, data_bytes=self._from_file[number]) for number, member in enumerate(manifest.chain, 1)
-        )
-        whole = msgspec.structs.replace(manifest, segments=tuple(self._segments), statistics=statistics, chain=chain)
+        chain = tuple(replace(member, data_bytes=self._from_file[number]) for number, member in enumerate(manifest.chain, 1))
+        whole = replace(manifest, segments=tuple(self._segments), statistics=statistics, chain=chain)
         payload = self._cipher.seal_meta(whole.pack(), SealedKind.MANIFEST, self._offset)
         digest = blake3(payload).digest()
         trailer = Trailer(self._header.uuid, self._offset, len(payload), digest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import TracebackType
 
 from rescue.devices.table import read_layout
@@ -18,6 +17,7 @@ from rescue.model.nested import whole_parts
 from rescue.model.progress import CancelToken, Message
 from rescue.model.text import shown
 from rescue.model.volume import Volume
+from rescue.records import replace
 from rescue.system.blockfile import FileSource
 from rescue.units import human_size
 

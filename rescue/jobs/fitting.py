@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
@@ -41,6 +40,7 @@ from rescue.model.progress import CancelToken, Message
 from rescue.model.source import SliceSource, Source
 from rescue.model.text import shown
 from rescue.model.volume import Identity, Volume
+from rescue.records import replace
 from rescue.system.blockfile import FileSink, FileSource
 from rescue.system.loop import loop_device
 from rescue.units import MIB, human_size

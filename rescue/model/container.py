@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+import msgspec
 
 Way: TypeAlias = tuple[str, ...]  # from a partition down: the names of the volumes in each other
 
 _SOFT: Final = frozenset({"swap"})  # holds nothing: gives way when there is no other way, and does not grow
 
 
-@dataclass(frozen=True, slots=True)
-class Bears:
+class Bears(msgspec.Struct, frozen=True):
     """A volume of ``size`` bytes, reached by ``way``; of a container what is ``inside``, in the order of its places.
 
     A file system can be made as small as ``least``, and fills more room when ``can_grow``; ``anew``: smaller only by making it

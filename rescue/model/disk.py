@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Disk:
+class Disk(msgspec.Struct, frozen=True):
     """A disk as the machine described it when it was surveyed. Sizes in bytes.
 
     ``path`` is how the system names it now (it may change at the next boot); ``serial``, ``wwn`` and ``size`` are who it is.
@@ -46,8 +45,7 @@ class Disk:
         return (self.serial.strip() or name.removesuffix(".img"))[-4:]
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(msgspec.Struct, frozen=True):
     """Which disk a plan was made for, and in what state: compared again right before the first write."""
 
     path: str
@@ -58,8 +56,7 @@ class Fingerprint:
     table_hash: str  # BLAKE3 (hex) of the first and the last MiB, where partition tables live
 
 
-@dataclass(frozen=True, slots=True)
-class Protection:
+class Protection(msgspec.Struct, frozen=True):
     """Why a disk must not be written to. ``reason`` is a clause for people: "mounted at /mnt/usb"."""
 
     reason: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
+
+import msgspec
 
 from rescue.errors import RefusedError
 from rescue.model.container import Bears
@@ -14,8 +15,7 @@ FitMode: TypeAlias = Literal["auto", "same", "keep"]
 WishKind: TypeAlias = Literal["keep", "exactly", "at-least", "leave-out", "min", "max"]
 
 
-@dataclass(frozen=True, slots=True)
-class FitVolume:
+class FitVolume(msgspec.Struct, frozen=True):
     """How the content of one partition bears another size.
 
     ``minimum`` are the bytes that it may be shrunk to; its size when it cannot shrink. ``fixed``: it keeps its size unless a
@@ -28,8 +28,7 @@ class FitVolume:
     fixed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FitWish:
+class FitWish(msgspec.Struct, frozen=True):
     """What a person asks for one partition. ``size`` in bytes counts for "exactly" and "at-least".
 
     "min": as small as its content allows. "max": all the room that the others leave, which then keep their sizes.
@@ -40,8 +39,7 @@ class FitWish:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FitWishes:
+class FitWishes(msgspec.Struct, frozen=True):
     """Everything that a person asks of a fit beside its mode.
 
     ``order``: all partitions that are kept, by number, as they shall follow each other. ``overlay``: an existing folder for what
@@ -63,8 +61,7 @@ class FitWishes:
         return bool(self.volumes or self.order)
 
 
-@dataclass(frozen=True, slots=True)
-class SectorFit:
+class SectorFit(msgspec.Struct, frozen=True):
     """What a disk with sectors of another size asks of a volume.
 
     "copy": nothing. "refill": it is made anew and filled by its files. "patch": its boot sector is changed afterwards.
@@ -77,8 +74,7 @@ class SectorFit:
     needed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FitFacts:
+class FitFacts(msgspec.Struct, frozen=True):
     """What the content of the volumes allows, by partition.
 
     ``minimums``: bytes that it can be made as small as; one that is missing keeps its size. ``refillable``: those that can be
@@ -89,14 +85,13 @@ class FitFacts:
     minimums: Mapping[int, int]
     refillable: frozenset[int] = frozenset()
     sectors: Mapping[int, SectorFit] | None = None
-    containers: Mapping[int, Bears] = field(default_factory=dict)
+    containers: Mapping[int, Bears] = msgspec.field(default_factory=dict)
 
 
 NO_WISHES: Final = FitWishes()
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(msgspec.Struct, frozen=True):
     """Where the bytes of one partition go. ``target_number`` differs where a logical partition before it was left out."""
 
     number: int
@@ -122,8 +117,7 @@ class Placement:
         return self.target_end - self.target_start > self.source_end - self.source_start
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
+class Fitted(msgspec.Struct, frozen=True):
     """The table for the target, and where each partition that is kept goes, in the target's order.
 
     ``notes`` are sentences for people: "An MBR describes only the first 2.0 TiB of this disk."

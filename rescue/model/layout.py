@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from rescue.model.extents import Extent, ExtentMap
 
@@ -13,8 +14,7 @@ HYBRID_MBR: Final = "The disk has a hybrid MBR: some of its partitions are descr
 IMAGED_WHOLE: Final = "The disk is imaged whole."  # the end of some
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(msgspec.Struct, frozen=True):
     """The bytes ``[start, end)`` of a disk, numbered as Linux numbers it.
 
     ``type`` is the GUID of a GPT entry (upper case, with dashes) or ``0x83`` for an MBR entry.
@@ -35,8 +35,7 @@ class Partition:
         return self.end - self.start
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """What is where on a disk of ``size`` bytes. ``label`` "none": no table was found.
 
     ``partitions`` are sorted by start. An extended MBR partition is listed (kind "extended") and contains its logical ones.

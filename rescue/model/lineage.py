@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+
+import msgspec
+
+from rescue.records import replace
 
 _NOTHING = "0" * 64
 
 
-@dataclass(frozen=True, slots=True)
-class Lineage:
+class Lineage(msgspec.Struct, frozen=True):
     """What of one image tells which others it needs. Images are known by their fingerprints (hex), names are in the store.
 
     ``needs``: the fingerprints of those that hold data of it; None when that is not known, because it is encrypted and was not

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from rescue.model.volume import Identity
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(msgspec.Struct, frozen=True):
     """Something that begins in free space. ``whole``: its second copy or its end is where it must be.
 
     ``overlaps``: another one that was found takes some of the same bytes; at most one of them is still there.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.model.damage import VolumeDamage
 from rescue.model.disk import Disk, Fingerprint, Protection
@@ -15,8 +16,7 @@ FAILED: Final = "FAILED"
 _PUT_TOGETHER: Final = 1 << 16  # no chain is as long
 
 
-@dataclass(frozen=True, slots=True)
-class DiskSurvey:
+class DiskSurvey(msgspec.Struct, frozen=True):
     """One disk, read and understood; nothing was changed. ``volumes`` are sorted by start."""
 
     disk: Disk
@@ -49,8 +49,7 @@ class DiskSurvey:
         return f"rescue partition {self.disk.path} --continue"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """A local file system that may hold images. ``folder`` is set when it is mounted already."""
 
     device: str  # "/dev/sdb1"
@@ -67,8 +66,7 @@ class Place:
         return f"{self.label or self.device} on {self.disk.title}"
 
 
-@dataclass(frozen=True, slots=True)
-class BegunImage:
+class BegunImage(msgspec.Struct, frozen=True):
     """An unfinished image: ``stored`` bytes of its file are whole, and hold the first ``done`` bytes of the disk.
 
     ``parent`` is the fingerprint of the image that it is made upon (zeros for a full one).
@@ -82,8 +80,7 @@ class BegunImage:
     done: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChainLink:
+class ChainLink(msgspec.Struct, frozen=True):
     """Another image that an image needs: ``data_bytes`` of the disk are in it. ``name`` is what its file was called."""
 
     uuid: str
@@ -92,8 +89,7 @@ class ChainLink:
     data_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class ImageSummary:
+class ImageSummary(msgspec.Struct, frozen=True):
     """An image file as its header, manifest and trailer tell. ``problem`` is set, and most else empty, when it cannot be used."""
 
     path: str

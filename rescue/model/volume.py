@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from rescue.model.extents import ExtentMap
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """What libblkid says is on a volume. ``type`` is its word: "ext4", "ntfs", "vfat", "swap", "crypto_LUKS", or ""."""
 
     type: str = ""
@@ -18,8 +17,7 @@ class Identity:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class UsedMap:
+class UsedMap(msgspec.Struct, frozen=True):
     """The bytes of a volume that an image must keep, relative to the volume's start.
 
     ``whole_because`` is empty when the map comes from the file system's own structures; else it is the reason, as a
@@ -35,8 +33,7 @@ class UsedMap:
         return UsedMap(ExtentMap([(0, size)]), because)
 
 
-@dataclass(frozen=True, slots=True)
-class Nested:
+class Nested(msgspec.Struct, frozen=True):
     """A volume inside of another one: a logical volume of a group, what an encrypted volume or an array holds.
 
     ``name`` is "vg0/root" for a logical volume, "1" for a partition, and "" where a container holds one volume. ``used_bytes``
@@ -52,8 +49,7 @@ class Nested:
     inside: tuple[Nested, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(msgspec.Struct, frozen=True):
     """A surveyed volume: the bytes ``[start, end)`` of its disk. ``partition`` is 0 for a file system on the whole disk."""
 
     partition: int

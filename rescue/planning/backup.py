@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+
+import msgspec
 
 from rescue.errors import CredentialError, RefusedError, UsageError
 from rescue.model.plan import CaptureDisk, MountImage, Plan, Step, VerifyImage
@@ -30,8 +31,7 @@ _CLEAR = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFacts:
+class StoreFacts(msgspec.Struct, frozen=True):
     """What is known of the store before anything is written. ``names`` are complete images, ``busy`` are being written now."""
 
     folder: str

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rescue.model.disk import Disk
 from rescue.model.survey import DiskSurvey
+from rescue.records import replace
 
 
 def with_words(disk: Disk) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, get_args
+
+import msgspec
 
 from rescue.errors import RefusedError, UsageError
 from rescue.model.plan import ExportFormat, ExportImage, Plan
@@ -16,8 +17,7 @@ _SUFFIXES: Final[dict[str, ExportFormat]] = {**{f".{name}": name for name in FOR
 _VHD_LIMIT: Final = 2 * TIB - 8 * (1 << 30)  # 2040 GiB, by its specification
 
 
-@dataclass(frozen=True, slots=True)
-class FileFacts:
+class FileFacts(msgspec.Struct, frozen=True):
     """What is known of the file that is to be made."""
 
     path: str

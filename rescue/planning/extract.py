@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
+
+import msgspec
 
 from rescue.engine.counting import Amount
 from rescue.errors import RefusedError, UsageError
@@ -42,8 +43,7 @@ class AlreadyThereError(RefusedError):
         self.names = tuple(names)
 
 
-@dataclass(frozen=True, slots=True)
-class FolderFacts:
+class FolderFacts(msgspec.Struct, frozen=True):
     """What is known of the folder that is to be copied into.
 
     ``present``: the wanted names that are there, each with whether it is a folder. ``disks``: what it is stored on, as paths.
@@ -52,7 +52,7 @@ class FolderFacts:
     folder: str
     free_bytes: int
     filesystem: str = ""
-    present: dict[str, bool] = field(default_factory=dict)
+    present: dict[str, bool] = msgspec.field(default_factory=dict)
     disks: tuple[str, ...] = ()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from rescue.errors import UsageError
 from rescue.model.extents import Extent, ExtentMap
@@ -12,6 +11,7 @@ from rescue.model.layout import Layout, Partition
 from rescue.model.tables import gpt_extents, logical_partitions
 from rescue.planning.fit_items import Item, Room, items_of, room_on
 from rescue.planning.fit_place import Attempt, in_place, near, packed
+from rescue.records import replace
 from rescue.units import align_down, align_up, human_size
 
 

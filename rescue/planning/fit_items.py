@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import RefusedError, UsageError
 from rescue.model.fit import FitMode, FitVolume, FitWish
@@ -18,8 +19,7 @@ from rescue.units import MIB, align_down, align_up, human_size
 _BOOT_GAP: Final = 32 * MIB
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(msgspec.Struct, frozen=True):
     """Where partitions may lie on the target: ``[start, end)``; those that move, from ``first`` on (a multiple of 1 MiB).
 
     ``tail`` are the bytes behind ``end`` that a GPT takes; ``limit`` is what an MBR can describe, 0 for a GPT.
@@ -36,8 +36,7 @@ class Room:
     entries: int = 0  # of a GPT
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """A partition and the sizes that it may take, in bytes, multiples of the target's sectors: ``[floor, cap]``.
 
     ``natural`` is the floor without what a person asked for, ``least`` what the content needs; ``cap`` is -1 where any size

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from rescue.errors import RefusedError
 from rescue.model.layout import Layout, Partition
 from rescue.model.tables import link_offsets, logical_partitions
 from rescue.planning.fit_items import Item, Room
 from rescue.planning.fit_share import share
+from rescue.records import replace
 from rescue.units import MIB, align_down, align_up
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One way of placing: it needs the bytes up to ``end``. ``places`` are those of the items, empty when it does not fit.
 
     ``links`` are the EBRs' offsets by source number (0: that of an empty chain); ``extended`` is the range of the extended

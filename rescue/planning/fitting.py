@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 from uuid import UUID, uuid4
 
@@ -37,6 +36,7 @@ from rescue.planning.words import (
     whole_warnings,
 )
 from rescue.planning.writable import refuse_mbr_of_file, refuse_other_sectors, refuse_unwritable, target_sectors
+from rescue.records import replace
 from rescue.units import GIB, MIB, human_size
 
 REFILLED: Final = frozenset({"xfs", "f2fs", "vfat", "exfat"})  # no program makes them smaller
@@ -51,8 +51,7 @@ _AFTERWARDS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FitSource:
+class FitSource(msgspec.Struct, frozen=True):
     """What is fitted: an image, or the disk itself when ``image`` is "". ``words`` name it in sentences."""
 
     image: str
@@ -74,8 +73,7 @@ def fit_source_of(image: ImageSummary) -> FitSource:
     return FitSource(image.path, image_words(image), disk, layout, image.volumes, image.used_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class FitChoice:
+class FitChoice(msgspec.Struct, frozen=True):
     """How it is fitted. ``minimums``: bytes by partition that a volume can be shrunk to; without one it keeps its size.
 
     ``sectors``: what sectors of another size ask of each volume; None where the target has the same. ``refillable``: the
@@ -92,7 +90,7 @@ class FitChoice:
     sectors: Mapping[int, SectorFit] | None = None
     refillable: frozenset[int] = frozenset()
     new_id: Callable[[], UUID] = uuid4
-    containers: Mapping[int, Bears] = field(default_factory=dict)
+    containers: Mapping[int, Bears] = msgspec.field(default_factory=dict)
     unlock: tuple[int, ...] = ()
 
 
@@ -204,7 +202,7 @@ def plan_fit(source: FitSource, target: DiskSurvey, choice: FitChoice) -> Plan:
         sentences.append(_AFTERWARDS)
     if own is not None:
         # Last of all comes the table: cut off in between, the target looks like no disk that could be started.
-        steps += [msgspec.structs.replace(own.step, target=disk.path), table]
+        steps += [replace(own.step, target=disk.path), table]
         warnings += own.warnings
         sentences.append(_OWN_IDS)
     command = ["rescue", choice.kind, name, disk.path, "--fit", choice.mode, *wish_options(choice.wishes)]

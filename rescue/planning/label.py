@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from rescue.errors import RefusedError, UsageError
 from rescue.model.extents import Extent
 from rescue.model.layout import LabelKind, Layout, Partition
 from rescue.model.tables import array_bytes, entry_count, gpt_extents
 from rescue.model.volume import Identity
+from rescue.records import replace
 from rescue.units import align_down
 
 _BASIC_DATA: Final = "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
@@ -72,8 +74,7 @@ _WHY_NOT: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Converted:
+class Converted(msgspec.Struct, frozen=True):
     """A layout of the other kind. ``numbers``: old and new number of each partition that is in both.
 
     ``left_out``: the old numbers of those that have no meaning in the other kind (Microsoft reserved, BIOS boot). Partitions

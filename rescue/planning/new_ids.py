@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from rescue.errors import RefusedError
 from rescue.model.fitting import FitIds, FittedVolume, NewId
 from rescue.model.layout import Layout, Partition
 from rescue.model.volume import Volume
 from rescue.planning.words import content_words
+from rescue.records import replace
 
 RENEWED: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "ntfs", "vfat", "exfat", "swap"})
 
 
-@dataclass(frozen=True, slots=True)
-class Renewed:
+class Renewed(msgspec.Struct, frozen=True):
     """The target's table with new identifiers, the step that gives file systems theirs, and sentences on what keeps its own."""
 
     layout: Layout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, Literal, assert_never
 
 from rescue.errors import RefusedError, UsageError
@@ -27,6 +26,7 @@ from rescue.model.operation import (
 )
 from rescue.model.tables import entry_room, link_offsets
 from rescue.planning.convert import convert_in_place
+from rescue.records import replace
 from rescue.units import MIB, align_down, align_up, distinct_sizes, human_size
 
 ALIGN: Final = 1 * MIB

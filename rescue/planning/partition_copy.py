@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from rescue.planning.partition import partition_of
 from rescue.planning.partition_draft import Draft, is_new, place_words, what_of
 from rescue.planning.partition_size import spread_error
 from rescue.planning.words import plain
+from rescue.records import replace
 
 # The bytes of the longest label.
 _LABELS: Final[dict[FileSystem, int]] = {

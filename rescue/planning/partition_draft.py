@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from rescue.model.edit import EditStep, SetTable
 from rescue.model.extents import Extent
@@ -49,8 +50,7 @@ class NoLooks:
 NO_LOOKS: Looks = NoLooks()
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(msgspec.Struct):
     """The steps so far. ``written`` is the table that the disk has by then, ``layout`` the one that it is to have."""
 
     disk: str
@@ -58,16 +58,16 @@ class Draft:
     written: Layout
     contents: dict[int, Volume]  # by start
     looks: Looks = NO_LOOKS
-    steps: list[EditStep] = field(default_factory=list)
-    tables: list[Layout] = field(default_factory=list)
-    sentences: list[str] = field(default_factory=list)
-    losses: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    changed: list[Extent] = field(default_factory=list)
+    steps: list[EditStep] = msgspec.field(default_factory=list)
+    tables: list[Layout] = msgspec.field(default_factory=list)
+    sentences: list[str] = msgspec.field(default_factory=list)
+    losses: list[str] = msgspec.field(default_factory=list)
+    warnings: list[str] = msgspec.field(default_factory=list)
+    changed: list[Extent] = msgspec.field(default_factory=list)
     bytes: int = 0
     replaced: bool = False  # a person asked for another table
-    added: list[int] = field(default_factory=list)  # starts of what is on the disk already, and which nobody looked at
-    surveyed: list[Volume] = field(default_factory=list)  # what is on the disk, where it is
+    added: list[int] = msgspec.field(default_factory=list)  # starts of what is on the disk already, and which nobody looked at
+    surveyed: list[Volume] = msgspec.field(default_factory=list)  # what is on the disk, where it is
 
     @staticmethod
     def of(target: DiskSurvey, looks: Looks = NO_LOOKS) -> Draft:

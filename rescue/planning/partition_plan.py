@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -49,6 +48,7 @@ from rescue.planning.partition_size import GROWABLE, SHRINKABLE, refuse_smaller,
 from rescue.planning.wipe import signature_extents
 from rescue.planning.words import content_words, disk_words, losses_of, partition_words, plain, table_problems
 from rescue.planning.writable import refuse_mbr_of_file, refuse_unwritable
+from rescue.records import replace
 from rescue.units import KIB, MIB, align_down, align_up, human_size
 
 # What each program makes at least.
@@ -56,8 +56,7 @@ _LEAST: Final[dict[FileSystem, int]] = {"xfs": 300 * MIB, "btrfs": 128 * MIB, "f
 _CUT: Final = "Until it has ended do not switch off: a file system that is made smaller or larger is damaged by that."
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionRequest:
+class PartitionRequest(msgspec.Struct, frozen=True):
     """What a person asks: operations as they are written; ``save`` is the file for the old table."""
 
     operations: tuple[str, ...]
@@ -247,7 +246,7 @@ def _spare(draft: Draft, added: Partition) -> None:
     own = ExtentMap([(added.start, added.end)])
     kept = [(step, ExtentMap(step.extents).difference(own)) for step in draft.steps if isinstance(step, EraseExtents)]
     for step, left in kept:
-        changed = [msgspec.structs.replace(step, extents=tuple(left))] if left else []
+        changed = [replace(step, extents=tuple(left))] if left else []
         place = draft.steps.index(step)
         draft.steps[place : place + 1] = changed
 

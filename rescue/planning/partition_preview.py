@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from rescue.model.survey import DiskSurvey
 from rescue.planning.operation_text import parse_operation
 from rescue.planning.partition_draft import NO_LOOKS, Draft, Looks
 from rescue.planning.partition_plan import add_operation
+from rescue.records import replace
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(msgspec.Struct, frozen=True):
     """``survey`` is the disk as it is to be; ``sentences`` tell for each operation what it does, ``warnings`` what to know.
 
     ``added``: the starts of partitions with what is on the disk already, and which nobody could look at.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+
+import msgspec
 
 from rescue.errors import UsageError
 from rescue.model.lineage import Lineage, dependents_first, needed_by, with_needed
@@ -21,8 +22,7 @@ _LINK = "it is a link: its data are somewhere else"
 _NAMED = 3  # of the images that need one
 
 
-@dataclass(frozen=True, slots=True)
-class StoreState:
+class StoreState(msgspec.Struct, frozen=True):
     """What is in a store. ``partials``: names of unfinished images; ``interrupted``: whether a removal was not finished."""
 
     folder: str

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from rescue.model.fit import NO_WISHES, FitMode, FitWishes
 
 
-@dataclass(frozen=True, slots=True)
-class BackupRequest:
+class BackupRequest(msgspec.Struct, frozen=True):
     """What a person asks of a backup. An empty ``name`` is made from the disk or the host, and the date."""
 
     name: str = ""
@@ -28,8 +28,7 @@ class BackupRequest:
     decrypt: tuple[int, ...] = ()  # of those, the ones that are in clear inside of the encrypted image
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreRequest:
+class RestoreRequest(msgspec.Struct, frozen=True):
     """What a person asks of a restore."""
 
     verify: bool = True
@@ -40,8 +39,7 @@ class RestoreRequest:
     unlock: tuple[int, ...] = ()  # partitions whose LUKS volumes were opened, so that they can get another size
 
 
-@dataclass(frozen=True, slots=True)
-class CloneRequest:
+class CloneRequest(msgspec.Struct, frozen=True):
     """What a person asks of a clone."""
 
     verify: bool = True
@@ -51,8 +49,7 @@ class CloneRequest:
     unlock: tuple[int, ...] = ()  # partitions whose LUKS volumes were opened, so that only what is used in them is copied
 
 
-@dataclass(frozen=True, slots=True)
-class ExtractRequest:
+class ExtractRequest(msgspec.Struct, frozen=True):
     """What a person asks to be copied out of a file system: paths from its root, into a folder."""
 
     paths: tuple[str, ...]

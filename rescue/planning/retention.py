@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+import msgspec
 
 from rescue.errors import UsageError
 from rescue.model.survey import ImageSummary
@@ -14,8 +15,7 @@ from rescue.model.survey import ImageSummary
 _AHEAD: Final = datetime.timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """How many images to keep, of each disk: ``last`` the newest ones; of the others the newest of each of the last so many
     days, weeks (ISO 8601, from Monday), months and years that have an image at all. 0: the rule keeps nothing."""
 
@@ -37,8 +37,7 @@ class Rules:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class PruneRequest:
+class PruneRequest(msgspec.Struct, frozen=True):
     """Which images to keep. ``disks``: only those of these disks (serial, identifier or path, as images tell); empty: all."""
 
     rules: Rules

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.devices.sanitize import Sanitizing
 from rescue.errors import RefusedError, UsageError
@@ -30,8 +31,7 @@ _WAYS: Final[dict[SanitizeWay, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class WipeRequest:
+class WipeRequest(msgspec.Struct, frozen=True):
     """What a person asks of wiping."""
 
     method: WipeMethod

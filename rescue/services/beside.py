@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 from rescue.devices.open import resolve
@@ -13,6 +12,7 @@ from rescue.engine.survey import survey_disk
 from rescue.errors import UsageError
 from rescue.model.disk import Disk
 from rescue.model.survey import DiskSurvey
+from rescue.records import replace
 from rescue.volumes.elsewhere import needs_others
 from rescue.volumes.stack import CONTAINERS
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
 from rescue.devices.kernel import Kernel
 from rescue.devices.usage import Mounted, mounts_of, stands_on
 from rescue.engine import exfat_content, fat_content
@@ -34,6 +32,7 @@ from rescue.model.source import SliceSource, Source
 from rescue.model.survey import DiskSurvey
 from rescue.model.volume import Identity, Volume
 from rescue.planning.writable import target_sectors
+from rescue.records import replace
 from rescue.system.blockfile import FileSource
 from rescue.system.run import have, run
 from rescue.units import human_size
@@ -217,7 +216,7 @@ def _with_room(plan: Plan, source: Source, folder: Path) -> Plan:
     require_free(needed, folder)
     where = "of memory" if folder == MEMORY else f"in {folder}"
     sentence = f"What is made smaller or anew on its way takes about {human_size(needed)} {where} until that is done."
-    return msgspec.structs.replace(plan, sentences=(*plan.sentences, sentence))
+    return replace(plan, sentences=(*plan.sentences, sentence))
 
 
 def _can_shrink(filesystem: str) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, Self
+
+import msgspec
 
 from rescue.filesystems.files.tree import Entry
 from rescue.images.secrets import Secrets
@@ -27,16 +28,14 @@ if TYPE_CHECKING:
     from rescue.images.rekey import Changes
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     """What is in a folder, folders first, by name. ``problem``: why not all of it could be read, as a sentence."""
 
     entries: tuple[Entry, ...]
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MountedImage:
+class MountedImage(msgspec.Struct, frozen=True):
     """An image whose file systems are mounted in folders below ``folder``, until somebody ends that or the computer stops.
 
     ``points``: those folders. ``problems``: sentences on what is not mounted, and on damage; known right after mounting only.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import replace
 from pathlib import Path
 
 from rescue.errors import CredentialError, DamagedError, FormatError, RescueError, UnsupportedError
@@ -14,6 +13,7 @@ from rescue.images.reader import open_image
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.model.survey import ImageSummary
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.stores.folder import FolderStore, ObjectFacts
 from rescue.system.joined import open_source
 from rescue.units import human_size

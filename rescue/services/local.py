@@ -9,7 +9,6 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Self
 
@@ -53,6 +52,7 @@ from rescue.planning.verify import plan_verify, plan_verify_store
 from rescue.planning.wipe import WipeRequest, plan_wipe
 from rescue.planning.words import disk_words
 from rescue.planning.writable import target_sectors
+from rescue.records import replace
 from rescue.services.begun import interrupted
 from rescue.services.beside import survey_together, together
 from rescue.services.interfaces import FileBrowser, Job, MountedImage

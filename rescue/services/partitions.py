@@ -6,7 +6,6 @@ import datetime
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -33,6 +32,7 @@ from rescue.model.text import shown
 from rescue.model.volume import Volume
 from rescue.planning.partition_plan import PartitionRequest, plan_partition, plan_repair, plan_undo
 from rescue.planning.partition_size import spread_error
+from rescue.records import replace
 from rescue.system.blockfile import FileSource
 from rescue.units import human_size
 

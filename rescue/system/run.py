@@ -11,7 +11,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+import msgspec
 
 from rescue.errors import ProgramError, ProgramTimeoutError
 
@@ -20,8 +21,7 @@ _OUTPUT_LIMIT = 64 << 20
 _LOOK = 0.5  # seconds between two looks at how much was printed
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(msgspec.Struct, frozen=True):
     """What a program left behind. Output is bytes; ``text`` decodes it without ever failing."""
 
     code: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from rescue.model.layout import Layout
 from rescue.model.survey import DiskSurvey
@@ -16,8 +17,7 @@ _WINDOWS = frozenset({"ntfs", "exfat", "ReFS"})
 _SMALL_GAP = 16 * MIB
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(msgspec.Struct, frozen=True):
     """A part of the disk: a partition (``number`` > 0), a file system on the whole disk (0) or free space (-1)."""
 
     number: int
@@ -31,8 +31,7 @@ class Segment:
         return str(self.number) if self.number > 0 else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(msgspec.Struct, frozen=True):
     """Some cells of a map line that look the same."""
 
     text: str

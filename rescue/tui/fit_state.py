@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import Final, Literal
+
+import msgspec
 
 from rescue.errors import RefusedError, RescueError
 from rescue.model.fit import NO_WISHES, FitFacts, FitMode, Fitted, FitWish, FitWishes, Placement
@@ -13,6 +14,7 @@ from rescue.model.volume import Volume
 from rescue.planning.fit_inside import can_grow, least_of
 from rescue.planning.fitting import GROWABLE, REFILLED, FitChoice, FitSource, fit_source
 from rescue.planning.words import content_words, partition_words, plain, role_words, volume_of
+from rescue.records import replace
 from rescue.units import MIB, align_down, align_up, human_size
 
 TABLES: Final = {"gpt": "a GPT", "dos": "an MBR", "none": "none"}
@@ -21,8 +23,7 @@ _OPTIONS: Final = re.compile(r" \((?:--[^)]*|\d+ bytes)\)")  # of a refusal: for
 _BYTES: Final = re.compile(r"\b(\d{5,}) bytes")
 
 
-@dataclass(frozen=True, slots=True)
-class FitState:
+class FitState(msgspec.Struct, frozen=True):
     """The wishes for the target of ``size`` bytes with sectors of ``sector_size``.
 
     ``facts`` are what the content allows; None: not known yet.

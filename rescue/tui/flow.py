@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from rescue.filesystems.files.tree import Entry
 from rescue.model.plan import Plan
@@ -59,8 +60,7 @@ class OpenedPlace:
             context.__exit__(None, None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(msgspec.Struct, frozen=True):
     """One way through the screens. Each screen hands a new value to the next, so going back forgets."""
 
     kind: FlowKind
@@ -69,9 +69,9 @@ class Flow:
     image: ImageSummary | None = None
     source: DiskSurvey | None = None
     target: DiskSurvey | None = None
-    request: BackupRequest = field(default_factory=BackupRequest)
-    restore: RestoreRequest = field(default_factory=RestoreRequest)
-    clone: CloneRequest = field(default_factory=CloneRequest)
+    request: BackupRequest = msgspec.field(default_factory=BackupRequest)
+    restore: RestoreRequest = msgspec.field(default_factory=RestoreRequest)
+    clone: CloneRequest = msgspec.field(default_factory=CloneRequest)
     wipe: WipeRequest | None = None
     edit: PartitionRequest | None = None  # the partitions of the target
     table: TableWork = ""  # done to its partition table as a whole instead

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+import msgspec
 
 from rescue.model.clone import CloneTable
 from rescue.model.edit import FormatVolume, LabelVolume, PutTableBack, ResizeVolume, SanitizeDisk, SaveTables, SetTable
@@ -19,8 +20,7 @@ _NOT_BYTES = (FitIds, FitVolumes, SaveTables, SetTable, PutTableBack, FormatVolu
 _RATES_KEPT = 600
 
 
-@dataclass(slots=True)
-class StepState:
+class StepState(msgspec.Struct):
     """How far one step is. Bytes and seconds."""
 
     title: str

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.model.volume import Identity, Nested, Volume
 
 _CRYPTO: Final = frozenset({"crypto_LUKS", "BitLocker"})  # what a passphrase or key file can open here
 
 
-@dataclass(frozen=True, slots=True)
-class Inner:
+class Inner(msgspec.Struct, frozen=True):
     """A volume in a partition. ``name`` is "vg0/root" or, where the partition holds one, "". Sizes in bytes."""
 
     partition: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args
@@ -13,6 +12,7 @@ from rescue.model.fit import NO_WISHES, FitMode, FitWish, FitWishes, WishKind
 from rescue.model.fitting import FitDisk
 from rescue.model.plan import CaptureDisk, DeployImage, MendImage, Plan
 from rescue.model.survey import DiskSurvey, Place
+from rescue.records import replace
 from rescue.tui.follow import Follower
 from rescue.units import parse_size
 

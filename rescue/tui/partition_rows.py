@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+
+import msgspec
 
 from rescue.model.extents import Extent
 from rescue.model.layout import Layout, Partition
@@ -41,8 +42,7 @@ _FLAG_WORDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """A partition, or free space (``partition`` None) at the bytes of ``extent``; ``logical``: inside of the extended one."""
 
     extent: Extent

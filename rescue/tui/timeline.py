@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from rescue.model.survey import ImageSummary
 from rescue.planning.words import plain
@@ -13,16 +14,14 @@ from rescue.units import human_size
 LOCKED_TITLE = "Encrypted: whose they are is known when they are opened"
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """The images of one disk of one computer, newest first."""
 
     title: str
     images: tuple[ImageSummary, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(msgspec.Struct, frozen=True):
     """The groups, that with the newest image first; what is damaged or foreign, and so of no disk, apart."""
 
     groups: tuple[Group, ...]
@@ -66,8 +65,7 @@ def _title(image: ImageSummary) -> str:
     return f"{host}{name}, {human_size(disk.size)}{serial}"
 
 
-@dataclass(frozen=True, slots=True)
-class Dependence:
+class Dependence(msgspec.Struct, frozen=True):
     """What an image needs, nearest first, and how many need it. Images that are not here are named by their links."""
 
     needs: tuple[ImageSummary, ...]
@@ -93,8 +91,7 @@ def dependences(images: Sequence[ImageSummary]) -> dict[str, Dependence]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(msgspec.Struct, frozen=True):
     """How an image is, for a column (``short``) and as a sentence. ``mark`` says it without colour: ✓ – ⚠ ✗ ▪."""
 
     mark: str

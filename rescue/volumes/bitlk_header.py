@@ -8,8 +8,9 @@ from __future__ import annotations
 import uuid
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError, UnsupportedError
 from rescue.filesystems.fields import Fields
@@ -34,8 +35,7 @@ _CHANGING: Final = "It is being encrypted or decrypted by BitLocker: let Windows
 _MAX_ENTRIES: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A piece of BitLocker's metadata. Its ``data`` are behind its own header."""
 
     type: int
@@ -43,8 +43,7 @@ class Entry:
     data: Fields
 
 
-@dataclass(frozen=True, slots=True)
-class BitlkHeader:
+class BitlkHeader(msgspec.Struct, frozen=True):
     """Bytes ``[0, size)`` of the volume are encrypted in sectors of ``sector_size`` bytes by AES in ``mode``.
 
     The first ``header_size`` bytes of the content are at ``header_offset``; ``areas`` are where each of the three copies of

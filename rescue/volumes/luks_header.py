@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -28,8 +27,7 @@ HEADER_LIMIT: Final = 64 * MIB  # what has to be read, at most, to try a passphr
 _MAX_ITERATIONS: Final = 100_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class KeyDigest:
+class KeyDigest(msgspec.Struct, frozen=True):
     """What a volume key is recognised by: PBKDF2 of it."""
 
     hash: str
@@ -43,8 +41,7 @@ class KeyDigest:
         return hmac.compare_digest(found, self.value)
 
 
-@dataclass(frozen=True, slots=True)
-class LuksHeader:
+class LuksHeader(msgspec.Struct, frozen=True):
     """The encrypted content is ``[start, end)`` of the volume, in sectors of ``sector_size`` bytes, by ``cipher`` in ``mode``.
 
     ``first`` is the number of its first sector, as initialisation vectors count: in units of 512 bytes. ``is_fixed``: the header

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError
 from rescue.volumes.lvm_text import Section, Value, parse
@@ -16,16 +17,14 @@ _MAX_VOLUMES: Final = 4096
 _MAX_SEGMENTS: Final = 65536
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Extents from ``first`` on of a physical volume (by its key in the group) or of another logical volume (by its name)."""
 
     on: str
     first: int
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(msgspec.Struct, frozen=True):
     """``extents`` extents from ``start`` of a logical volume. ``names`` are all strings in its description.
 
     ``stripes`` of another type than "striped" are all places that it names; it may take ``extents`` at each of them.
@@ -38,11 +37,10 @@ class Segment:
     stripe_size: int = 0
     names: frozenset[str] = frozenset()
     members: tuple[str, ...] = ()  # of raid: metadata and data volumes in turn
-    said: Section = field(default_factory=dict)  # all of its description
+    said: Section = msgspec.field(default_factory=dict)  # all of its description
 
 
-@dataclass(frozen=True, slots=True)
-class LogicalVolume:
+class LogicalVolume(msgspec.Struct, frozen=True):
     """Segments follow each other from extent 0. ``status`` are LVM's words."""
 
     name: str
@@ -55,8 +53,7 @@ class LogicalVolume:
         return sum(segment.extents for segment in self.segments)
 
 
-@dataclass(frozen=True, slots=True)
-class GroupMember:
+class GroupMember(msgspec.Struct, frozen=True):
     """A physical volume of the group: ``count`` extents from byte ``start`` of it."""
 
     uuid: str
@@ -64,16 +61,15 @@ class GroupMember:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """A volume group. ``members`` by LVM's key ("pv0"), ``volumes`` by name."""
 
     name: str
     uuid: str
     seqno: int
     extent_size: int
-    members: dict[str, GroupMember] = field(default_factory=dict)
-    volumes: dict[str, LogicalVolume] = field(default_factory=dict)
+    members: dict[str, GroupMember] = msgspec.field(default_factory=dict)
+    volumes: dict[str, LogicalVolume] = msgspec.field(default_factory=dict)
 
 
 def parse_group(text: bytes) -> Group:

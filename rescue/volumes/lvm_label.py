@@ -6,8 +6,9 @@ Source: LVM2, lib/format_text/layout.h and lib/label/label.c.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError
 from rescue.filesystems.fields import Fields
@@ -23,8 +24,7 @@ _MAGIC: Final = b" LVM2 x[5A%r0N*>"
 _IGNORED: Final = 1  # flag of a copy that is not kept up to date
 
 
-@dataclass(frozen=True, slots=True)
-class PhysicalVolume:
+class PhysicalVolume(msgspec.Struct, frozen=True):
     """``uuid`` without hyphens; ``texts`` are the whole descriptions of its group on it, none when it is in no group."""
 
     uuid: str

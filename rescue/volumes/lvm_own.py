@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError, UnsupportedError
 from rescue.model.source import Source
@@ -17,8 +18,7 @@ _MAX_HEAD: Final = 64 * MIB
 _PLAIN: Final = frozenset({"READ", "WRITE", "VISIBLE", "FIXED_MINOR", "ACTIVATION_SKIP"})
 
 
-@dataclass(frozen=True, slots=True)
-class OwnGroup:
+class OwnGroup(msgspec.Struct, frozen=True):
     """The group, its description as LVM wrote it, and ``start``: the bytes of the physical volume in front of its extents.
 
     ``order`` are the names of the logical volumes as their beginnings follow each other.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError, UnsupportedError
 from rescue.volumes.lvm_group import Group, LogicalVolume
@@ -14,8 +15,7 @@ from rescue.volumes.snapshot_store import read_snapshot_store
 SNAPSHOT: Final = "snapshot"
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotParts:
+class SnapshotParts(msgspec.Struct, frozen=True):
     """What a snapshot of ``size`` bytes is made of, by the names of volumes. People know it by the name of its store."""
 
     size: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError, UnsupportedError
 from rescue.model.extents import ExtentMap
@@ -21,8 +22,7 @@ _CHANGING: Final = "It is in a thin pool that is in the middle of a change, or n
 Compose = Callable[[str], tuple[Placed, set[str]]]  # a volume by its name, and those whose extents it takes
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
+class Pool(msgspec.Struct, frozen=True):
     """A pool that was read. ``mapped`` are the volumes whose extents its ``data`` take."""
 
     thin: ThinPool

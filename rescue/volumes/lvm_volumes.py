@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError, RescueError, SourceReadError, UnsupportedError
 from rescue.filesystems.fields import Fields
@@ -42,8 +43,7 @@ _RAID_MAGIC: Final = 0x64526D44
 _IN_SYNC: Final = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Logical:
+class Logical(msgspec.Struct, frozen=True):
     """A volume that people see. Without a ``source`` it is kept whole, which ``whole_because`` explains. ``size`` in bytes.
 
     ``used`` are the bytes of it that are kept, where that is known without looking into it (of a thin pool).
@@ -56,12 +56,11 @@ class Logical:
     used: ExtentMap | None = None
 
 
-@dataclass(slots=True)
-class Volumes:
+class Volumes(msgspec.Struct):
     """The volumes of a group, and the bytes of each physical volume (by its key) that are kept whatever is in them."""
 
-    logical: list[Logical] = field(default_factory=list)
-    whole: dict[str, ExtentMap] = field(default_factory=dict)
+    logical: list[Logical] = msgspec.field(default_factory=list)
+    whole: dict[str, ExtentMap] = msgspec.field(default_factory=dict)
 
 
 def logical_volumes(group: Group, members: Mapping[str, Placed]) -> Volumes:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError, UnsupportedError
 from rescue.filesystems.fields import Fields
@@ -23,8 +24,7 @@ _TEXT_START: Final = 512  # in a metadata area, behind its header
 _IGNORED: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Extents:
+class Extents(msgspec.Struct, frozen=True):
     """The extents of a logical volume on the one physical volume: ``count`` from ``first`` on."""
 
     first: int

@@ -5,8 +5,9 @@ Source: the Linux kernel, include/uapi/linux/raid/md_p.h and drivers/md/md.c.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError, UnsupportedError
 from rescue.filesystems.fields import Fields
@@ -30,8 +31,7 @@ _CHUNKED: Final = frozenset({0, 10}) | _PARITY
 _MAX_CHUNK: Final = 1 << 31
 
 
-@dataclass(frozen=True, slots=True)
-class RaidMember:
+class RaidMember(msgspec.Struct, frozen=True):
     """A member of an array, whose share of the content is ``[start, end)`` of it; ``role`` is its place in the array.
 
     ``events``: members of one array that agree have the same. ``chunk`` in bytes, a power of two but for a linear array;

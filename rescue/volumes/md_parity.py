@@ -6,8 +6,9 @@ Source: the Linux kernel, drivers/md/raid5.c (raid5_compute_sector) and raid5.h.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.model.extents import ExtentMap
 from rescue.model.source import check_range
@@ -19,8 +20,7 @@ _FIRST: Final = 4  # all parity is on the first members
 _LAST: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """``parity`` chunks of each row, rotated as ``number`` says."""
 
     number: int

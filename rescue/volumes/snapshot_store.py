@@ -6,8 +6,9 @@ Source: the Linux kernel, drivers/md/dm-snap-persistent.c. A header, then areas:
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError, UnsupportedError
 from rescue.filesystems.fields import Fields
@@ -20,8 +21,7 @@ _EXCEPTION: Final = struct.Struct("<QQ")
 _MAX_CHUNK: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotStore:
+class SnapshotStore(msgspec.Struct, frozen=True):
     """``changed`` chunks of the origin are in the store, whose first ``used`` bytes are needed."""
 
     changed: Runs

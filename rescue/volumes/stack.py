@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError, SourceReadError, UnsupportedError
 from rescue.filesystems.btrfs import MANY_DEVICES
@@ -48,8 +49,7 @@ _MAX_VOLUMES: Final = 2048
 Keys = Mapping[str, bytes]  # volume keys by the UUID of their LUKS or BitLocker volume
 
 
-@dataclass(slots=True)
-class Stacked:
+class Stacked(msgspec.Struct):
     """A volume on a disk or in another volume.
 
     ``used`` are its own bytes that are kept for itself: all that its file system uses; of a container that was opened what is
@@ -60,11 +60,11 @@ class Stacked:
     source: Placed
     identity: Identity
     depth: int = 0
-    used: ExtentMap = field(default_factory=ExtentMap)
+    used: ExtentMap = msgspec.field(default_factory=ExtentMap)
     whole_because: str = ""
     luks: LuksHeader | None = None
     bitlk: BitlkHeader | None = None
-    inside: list[Stacked] = field(default_factory=list)
+    inside: list[Stacked] = msgspec.field(default_factory=list)
 
     def kept(self) -> ExtentMap:
         """All that is kept for it, as bytes of the disk."""
@@ -107,8 +107,7 @@ class Stacked:
         return Nested(self.name, self.source.size, self.identity, used, self.whole_because, "", inside)
 
 
-@dataclass(slots=True)
-class _Member:
+class _Member(msgspec.Struct):
     """A physical volume of LVM, met anywhere."""
 
     volume: Stacked

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError, UnsupportedError
 from rescue.filesystems.crc32c import crc32c_update
@@ -33,8 +34,7 @@ _DATA_BLOCKS: Final = (64 * KIB, 1 << 30)  # the least and the largest
 _TIME_BITS: Final = 24  # below the number of a block, when it was mapped
 
 
-@dataclass(frozen=True, slots=True)
-class ThinPool:
+class ThinPool(msgspec.Struct, frozen=True):
     """A pool in blocks of ``block`` bytes; ``volumes`` are its volumes by their numbers, where their blocks are in the pool."""
 
     transaction: int

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, NamedTuple
+
+import msgspec
 
 from rescue.errors import FormatError, UnsupportedError
 from rescue.filesystems import exfat
@@ -27,8 +28,7 @@ _NO_CHAIN: Final = 0x02
 _END: Final = 0xFFFFFFF8
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     """Where a file's clusters are. Sizes in bytes; what is behind ``valid`` reads as zeros."""
 
     first: int

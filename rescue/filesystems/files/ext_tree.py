@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError, UnsupportedError
 from rescue.filesystems.ext import descriptor_block
@@ -37,8 +38,7 @@ _MODIFIED_EXTRA: Final = 0x88
 ENCRYPTED: Final = "It is encrypted (fscrypt)."
 
 
-@dataclass(frozen=True, slots=True)
-class Inode:
+class Inode(msgspec.Struct, frozen=True):
     """An inode's raw bytes and what the tree needs of them."""
 
     number: int

@@ -6,8 +6,9 @@ NTFS Documentation, R. Russon and Y. Fledel, 2004: "$ATTRIBUTE_LIST", "Attribute
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError
 from rescue.filesystems.fields import Fields
@@ -21,8 +22,7 @@ _RUN_LIMIT: Final = 4_000_000
 _UNITS: Final = range(1, 9)
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(msgspec.Struct, frozen=True):
     """One attribute of a file, all of it. ``unit`` is the length of a compression unit in clusters, 0 when there is none."""
 
     type: int

@@ -6,8 +6,9 @@ NTFS Documentation, R. Russon and Y. Fledel, 2004; Microsoft [MS-FSCC] sections 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rescue.errors import FormatError
 from rescue.filesystems import ntfs_state
@@ -36,8 +37,7 @@ LARGE_STREAMS: Final = "alternate data streams above 64 KiB"
 ENCRYPTED: Final = "It is encrypted by Windows (EFS)."
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(msgspec.Struct, frozen=True):
     """What a file is made of."""
 
     attributes: tuple[Joined, ...]

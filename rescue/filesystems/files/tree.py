@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol
+
+import msgspec
 
 from rescue.errors import DamagedError, FormatError, SourceReadError
 
@@ -26,8 +27,7 @@ class Kind(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One name in a file system. Sizes in bytes, times in nanoseconds since 1970 (UTC).
 
     ``name`` and ``path`` (from the root, without a leading slash; the root itself is "") are bytes decoded with
@@ -51,7 +51,7 @@ class Entry:
     links: int = 1
     device: tuple[int, int] = (0, 0)  # major and minor of a device node
     problem: str = ""
-    handle: object = field(default=None, repr=False, compare=False)  # the tree's own
+    handle: object = None  # the tree's own
 
 
 class FileTree(Protocol):

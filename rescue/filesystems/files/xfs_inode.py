@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar, Final
+
+import msgspec
 
 from rescue.errors import FormatError
 from rescue.filesystems.files.stored import Run
@@ -24,8 +25,7 @@ _MAX_LEVEL: Final = 10
 _BIG_BLOCK_HEADER: Final = (24, 72)  # without and with checksums
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
+class Geometry(msgspec.Struct, frozen=True):
     """What reading files needs of the superblock. Sizes in bytes, shifts as the superblock has them."""
 
     version: int
@@ -78,8 +78,7 @@ class Geometry:
         return linear * self.block_size
 
 
-@dataclass(frozen=True, slots=True)
-class Fork:
+class Fork(msgspec.Struct, frozen=True):
     """The data or the attributes of an inode: their format, and the bytes of the inode that hold or describe them."""
 
     LOCAL: ClassVar[int] = 1
@@ -91,8 +90,7 @@ class Fork:
     extents: int
 
 
-@dataclass(frozen=True, slots=True)
-class Inode:
+class Inode(msgspec.Struct, frozen=True):
     """An inode's fields. Times in nanoseconds; ``blocks`` of the file system."""
 
     number: int

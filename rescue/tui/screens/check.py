@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from textual import on
 from textual.content import Content
@@ -12,6 +11,7 @@ from textual.widgets import Static
 
 from rescue.model.volume import Volume
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.services import Machine
 from rescue.tui.describe import image_date, image_origin
 from rescue.tui.flow import Flow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +14,7 @@ from textual.widgets import Static
 from rescue.errors import RescueError
 from rescue.planning.names import with_suffix
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.tui.describe import image_date, image_origin
 from rescue.tui.dialogs import AskLine
 from rescue.tui.flow import Flow, OpenedPlace

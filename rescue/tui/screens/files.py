@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import ClassVar, Final
 
 from textual import on
@@ -20,6 +19,7 @@ from rescue.filesystems.files.tree import Entry, Kind
 from rescue.model.progress import CancelToken
 from rescue.model.text import shown
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.services import FileBrowser, Listing, Machine
 from rescue.tui.dialogs import Notice, Question
 from rescue.tui.flow import Flow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from textual import on
 from textual.content import Content
@@ -14,6 +13,7 @@ from rescue.errors import RescueError
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.model.volume import Volume
 from rescue.planning.words import content_words, plain
+from rescue.records import replace
 from rescue.services import Machine
 from rescue.tui.flow import Flow
 from rescue.tui.frame import RescueScreen

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +18,7 @@ from rescue.model.plan import Plan
 from rescue.model.survey import Place
 from rescue.planning.extract import AlreadyThereError
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.services import ExtractRequest
 from rescue.tui.dialogs import AskLine, Question
 from rescue.tui.flow import Flow, OpenedPlace

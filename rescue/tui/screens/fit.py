@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -20,6 +19,7 @@ from rescue.model.volume import Volume
 from rescue.planning.fitting import FitSource, fit_source_of
 from rescue.planning.words import disk_words, plain
 from rescue.planning.writable import target_sectors
+from rescue.records import replace
 from rescue.tui.describe import disk_name
 from rescue.tui.dialogs import AskLine, Notice, Question
 from rescue.tui.disk_map import Segment, draw_parts, parts_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +15,7 @@ from textual.widgets import Static
 from rescue.errors import CredentialError, RescueError
 from rescue.model.survey import ImageSummary
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.services import Machine
 from rescue.tui.describe import image_date
 from rescue.tui.dialogs import Notice, Question

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,7 @@ from rescue.errors import DamagedError
 from rescue.model.survey import ImageSummary
 from rescue.planning.names import with_suffix
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.services import Machine
 from rescue.tui.dialogs import AskLine
 from rescue.tui.flow import Flow, OpenedPlace

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
 from rescue.model.survey import ImageSummary
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.tui.describe import image_date, image_origin
 from rescue.tui.dialogs import Question
 from rescue.tui.flow import Flow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from textual import on
@@ -14,6 +13,7 @@ from textual.widgets import Static
 from rescue.errors import RescueError
 from rescue.images.secrets import NO_SECRETS, Secrets
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.services import Machine
 from rescue.tui.dialogs import AskLine, Notice, Question
 from rescue.tui.flow import Flow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
@@ -20,6 +19,7 @@ from rescue.images.secrets import Secrets
 from rescue.model.plan import CaptureDisk, MendImage, Plan
 from rescue.model.survey import ImageSummary
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.services import BackupRequest, Machine
 from rescue.tui.describe import disk_name
 from rescue.tui.flow import Flow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import ClassVar, Final
 from uuid import uuid4
 
@@ -25,6 +24,7 @@ from rescue.planning.operation_text import FILE_SYSTEMS
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.partition_preview import Preview, preview
 from rescue.planning.words import plain, table_problems
+from rescue.records import replace
 from rescue.tui.describe import disk_details, disk_name
 from rescue.tui.dialogs import Notice, Question
 from rescue.tui.flow import Flow, TableWork

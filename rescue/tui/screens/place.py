@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from textual import on
@@ -14,6 +13,7 @@ from textual.widgets import Static
 from rescue.errors import RescueError
 from rescue.model.survey import Place
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.tui.describe import disk_name
 from rescue.tui.dialogs import AskLine
 from rescue.tui.flow import Flow, OpenedPlace

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields, replace
 from typing import ClassVar, Final
 
+from msgspec.structs import fields
 from textual import on
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -17,6 +17,7 @@ from rescue.errors import RescueError
 from rescue.model.plan import Plan
 from rescue.planning.retention import PruneRequest, Rules
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.tui.flow import Flow
 from rescue.tui.frame import BACK_KEY, HELP_KEY, Body, RescueScreen
 from rescue.tui.screens.review import ReviewScreen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from rescue.errors import CredentialError, RefusedError, RescueError
 from rescue.model.plan import CaptureDisk, MendImage
 from rescue.model.survey import DiskSurvey, Place
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.services import BackupRequest, CloneRequest, Machine, RestoreRequest
 from rescue.tui.describe import job_words
 from rescue.tui.flow import Flow, OpenedPlace

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final, assert_never
 
@@ -20,6 +19,7 @@ from rescue.model.plan import CaptureDisk, Plan
 from rescue.model.survey import DiskSurvey
 from rescue.planning.partition_plan import PartitionRequest
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.services import Machine
 from rescue.tui.describe import disk_details, disk_name, rough_duration
 from rescue.tui.flow import Flow, FlowKind

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
 from textual import on
@@ -12,6 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from rescue.model.survey import DiskSurvey
+from rescue.records import replace
 from rescue.tui.describe import disk_details, disk_headline, disk_name, image_date, image_origin, target_obstacle
 from rescue.tui.flow import Flow, FlowKind
 from rescue.tui.frame import RescueScreen

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
 from textual import on
 from textual.content import Content
 from textual.widget import Widget
@@ -14,6 +14,7 @@ from textual.widgets import Static
 from rescue.errors import RescueError
 from rescue.model.volume import Volume
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.services import Machine
 from rescue.tui.describe import disk_name, image_date, image_origin, used_of
 from rescue.tui.flow import Flow
@@ -27,8 +28,7 @@ from rescue.units import human_size
 _GO_ON: Final = "go-on"
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(msgspec.Struct, frozen=True):
     """What becomes of an encrypted partition that is opened, and of those that are not; ``size`` is theirs."""
 
     opened: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
 from textual import on
@@ -17,6 +16,7 @@ from rescue.model.edit import WipeMethod
 from rescue.model.plan import Plan
 from rescue.planning.wipe import WipeRequest
 from rescue.planning.words import plain
+from rescue.records import replace
 from rescue.tui.describe import disk_headline, disk_name, rough_duration
 from rescue.tui.flow import Flow
 from rescue.tui.frame import RescueScreen

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
+import msgspec
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -17,8 +17,7 @@ from textual.widget import Widget
 from rescue.tui.theme import QUIET
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """``letter`` is a key; the number is the entry's place, from 1."""
 
     name: str

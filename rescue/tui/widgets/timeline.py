@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
+import msgspec
 from rich.segment import Segment
 from textual import events
 from textual.binding import Binding, BindingType
@@ -17,8 +17,7 @@ from textual.strip import Strip
 from textual.visual import Visual, visualize
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One line. ``key`` is what it stands for, empty for a heading, which cannot be reached; ``links`` are keys of its chain."""
 
     key: str

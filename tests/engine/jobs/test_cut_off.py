@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from rescue.images.reader import open_image
 from rescue.images.secrets import NO_SECRETS, Secrets, new_recovery_key
 from rescue.jobs.destination import StoreDestination
 from rescue.model.extents import ExtentMap
+from rescue.records import replace
 from rescue.stores.folder import FolderStore
 from rescue.system.blockfile import FileSource
 from rescue.units import KIB, MIB

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -35,6 +34,7 @@ from rescue.planning.restore import plan_restore
 from rescue.planning.retention import PruneRequest
 from rescue.planning.verify import plan_verify, plan_verify_store
 from rescue.planning.wipe import WipeRequest, plan_wipe
+from rescue.records import replace
 from rescue.services import BackupRequest, CloneRequest, ExtractRequest, FileBrowser, Job, MountedImage, RestoreRequest
 from rescue.units import GIB
 from tests.unit.looks import RecordedLooks

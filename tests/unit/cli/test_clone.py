@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from rescue.cli.new_file import blank_file
 from rescue.model.clone import CloneDisk, CloneReadBack
 from rescue.model.progress import Event, Finished, Progress
 from rescue.model.survey import DiskSurvey
+from rescue.records import replace
 from rescue.units import GIB
 from tests.unit.cli.recorded import RecordedMachine
 from tests.unit.planning.machines import LAPTOP, LAPTOP_SURVEY, fingerprint

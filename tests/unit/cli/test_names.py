@@ -6,7 +6,6 @@ import io
 import json
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from rescue.model.plan import Plan
 from rescue.model.progress import Finished
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.planning.request import BackupRequest
+from rescue.records import replace
 from tests.unit.cli.recorded import RecordedMachine
 from tests.unit.planning.machines import IMAGE
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from rescue.model.plan import ConsolidateImage, RemoveImages, VerifyStore
 from rescue.model.progress import Finished
 from rescue.model.survey import ImageSummary
 from rescue.planning.prune import StoreState
+from rescue.records import replace
 from tests.unit.cli.recorded import RecordedMachine
 from tests.unit.planning.machines import IMAGE
 from tests.unit.planning.test_retention import image, lineage

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from rescue.cli.main import main
@@ -11,6 +9,7 @@ from rescue.model.fit import NO_WISHES, FitWish, FitWishes
 from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey
 from rescue.planning.fitting import FitChoice, FitSource, plan_fit
+from rescue.records import replace
 from rescue.services import CloneRequest, RestoreRequest
 from rescue.units import GIB, MIB
 from tests.unit.cli.recorded import RecordedMachine

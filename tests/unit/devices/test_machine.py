@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from rescue.devices.protection import protections, runs_from
 from rescue.devices.udev import disks_of
 from rescue.devices.usage import Mounted, mounts_of
 from rescue.model.disk import Disk, Protection
+from rescue.records import replace
 from tests.unit.devices.machine import Machine
 
 

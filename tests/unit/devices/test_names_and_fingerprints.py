@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from rescue.devices.open import by_serial, names_of, resolve
 from rescue.errors import RefusedError, UsageError
 from rescue.model.disk import Disk, Fingerprint
 from rescue.model.source import BytesSource
+from rescue.records import replace
 from rescue.units import MIB
 from tests.unit.devices.recorded import recorded
 

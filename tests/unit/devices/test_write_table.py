@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +11,7 @@ from rescue.devices.write_table import table_writes
 from rescue.errors import RefusedError
 from rescue.model.layout import Layout, Partition
 from rescue.planning.fit import fit
+from rescue.records import replace
 from rescue.units import GIB, MIB, TIB
 from tests.examples import examples
 from tests.unit.devices.recorded import NAMES, SparseDisk, recorded

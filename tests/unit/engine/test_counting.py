@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from rescue.engine.counting import Amount, count
 from rescue.errors import CancelledError
 from rescue.filesystems.files.tree import Entry, Kind
 from rescue.model.progress import CancelToken
+from rescue.records import replace
 from rescue.units import KIB, MIB
 from tests.unit.tui.recorded_files import RecordedTree, file, folder
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from itertools import pairwise
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +26,7 @@ from rescue.model.progress import CancelToken
 from rescue.model.source import BytesSource, MemorySink
 from rescue.model.volume import Identity
 from rescue.planning.partition import ALIGN
+from rescue.records import replace
 from rescue.units import GIB, KIB, MIB
 from tests.examples import examples
 
@@ -117,7 +116,7 @@ def test_a_power_cut_after_any_write_loses_nothing(move: tuple[int, int, tuple[E
     content[:LENGTH] = bytes(LENGTH)
     original = bytes(content[start : start + SIZE])
     head = original[: max(min(3 * PAGE, to - start), 0)]
-    moved = msgspec.structs.replace(record(start, to, extents), head=head)
+    moved = replace(record(start, to, extents), head=head)
     state = bytes(content)
     cuts = 0
     while True:

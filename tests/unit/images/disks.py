@@ -7,9 +7,10 @@ import io
 import random
 import struct
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+import msgspec
 
 from rescue.devices.table import read_layout
 from rescue.engine.capture import Capture, CaptureResult
@@ -28,8 +29,7 @@ from rescue.units import KIB, MIB
 CREATED = datetime.datetime(2026, 11, 22, 12, 0, tzinfo=datetime.UTC)
 
 
-@dataclass(frozen=True)
-class SmallDisk:
+class SmallDisk(msgspec.Struct, frozen=True):
     """Content, what of it is allocated, and how it is described."""
 
     content: bytes

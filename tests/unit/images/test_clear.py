@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import random
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from blake3 import blake3
 from hypothesis import given
@@ -27,6 +25,7 @@ from rescue.model.disk import Disk
 from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken
 from rescue.model.source import BytesSource
+from rescue.records import replace
 from rescue.units import KIB, MIB
 from tests.unit.images.disks import CREATED, small_disk
 
@@ -135,13 +134,13 @@ def test_only_in_an_encrypted_image() -> None:
 )  # fmt: skip
 def test_numbers_that_make_no_sense(changed: dict[str, Any]) -> None:
     assert are_sane((CONTENT,), SIZE, 256 * KIB)
-    assert not are_sane((msgspec.structs.replace(CONTENT, **changed),), SIZE, 256 * KIB)
+    assert not are_sane((replace(CONTENT, **changed),), SIZE, 256 * KIB)
     assert not are_sane((CONTENT, CONTENT), SIZE, 256 * KIB)
 
 
 def test_a_cipher_that_is_not_known() -> None:
     with pytest.raises(UnsupportedError, match="serpent"):
-        Clear((msgspec.structs.replace(CONTENT, cipher="serpent"),))
+        Clear((replace(CONTENT, cipher="serpent"),))
 
 
 def test_a_key_is_not_shown() -> None:
@@ -153,8 +152,8 @@ def test_any_bytes_there_and_back(one: int, other: int, odd: int) -> None:
     """Two contents with something between them; any place, aligned or not."""
     low, high = sorted((one, other))
     contents = [
-        msgspec.structs.replace(CONTENT, start=odd, end=odd + 1024),
-        msgspec.structs.replace(CONTENT, start=2048, end=3584, first=99),
+        replace(CONTENT, start=odd, end=odd + 1024),
+        replace(CONTENT, start=2048, end=3584, first=99),
     ]
     clear = Clear([content for content in contents if content.end > content.start and content.start <= 2048 - 1024])
     disk = random.Random(9).randbytes(4096)

@@ -21,6 +21,7 @@ from rescue.images.format import TAG_MANIFEST, Row, SeekEntry, Trailer, pack_see
 from rescue.images.reader import ImageReader
 from rescue.images.segment import pack_row, pack_segment
 from rescue.model.progress import CancelToken
+from rescue.records import replace
 from rescue.units import KIB, MIB
 from tests.examples import examples
 from tests.unit.images.disks import small_disk, write_image
@@ -78,8 +79,7 @@ def test_the_forge_itself_makes_a_good_image(good: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("value", _HUGE)
 def test_trailers(good: Path, tmp_path: Path, field: str, value: int) -> None:
     def change(trailer: Trailer) -> Trailer:
-        fields = {name: getattr(trailer, name) for name in Trailer.__dataclass_fields__}
-        return Trailer(**(fields | {field: value}))
+        return replace(trailer, **{field: value})  # type: ignore[arg-type]
 
     with pytest.raises(RescueError):
         ImageReader(_forge(good, tmp_path / "bad", trailer=change))

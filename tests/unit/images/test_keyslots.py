@@ -7,7 +7,6 @@ import hmac
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from blake3 import blake3
@@ -31,6 +30,7 @@ from rescue.images.keyslots import (
 )
 from rescue.images.secrets import NO_SECRETS, Secrets, recovery_bytes
 from rescue.jobs.secrets import receive, send
+from rescue.records import replace
 from rescue.units import GIB, KIB, MIB
 from tests.examples import examples
 from tests.unit.images.test_secrets import TEXT

@@ -7,7 +7,6 @@ import tracemalloc
 from array import array
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from rescue.errors import FormatError
@@ -16,6 +15,7 @@ from rescue.images.chain import Chain
 from rescue.images.format import Kind, Row, RowKind
 from rescue.images.known import KnownChunks
 from rescue.images.segment import pack_row, unpack_row
+from rescue.records import replace
 from tests.unit.images.days import CHUNK, Story, first_day, three_days
 from tests.unit.images.disks import write_image
 
@@ -97,8 +97,8 @@ def test_a_chain_without_a_full_image_is_refused(story: Story) -> None:
 
 
 def _without_full(chain: Chain) -> object:
-    members = tuple(msgspec.structs.replace(member, kind=Kind.INCREMENTAL.word) for member in chain.manifest.chain)
-    return msgspec.structs.replace(chain.manifest, chain=members)
+    members = tuple(replace(member, kind=Kind.INCREMENTAL.word) for member in chain.manifest.chain)
+    return replace(chain.manifest, chain=members)
 
 
 def test_memory_of_many_rows_is_that_of_their_tables(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,8 @@ def test_memory_of_many_rows_is_that_of_their_tables(story: Story, monkeypatch: 
         chance = random.Random(1)
         row = next(table[n : n + 32] for n in range(0, len(table), 64) if table[n] == RowKind.DATA)
         big = b"".join(row + chance.randbytes(32) for _ in range(count))
-        object.__setattr__(entry, "rows", count)
+        manifest = replace(chain.manifest, segments=(replace(entry, rows=count),))
+        object.__setattr__(chain.image, "manifest", manifest)
         monkeypatch.setattr(chain, "segment_table", lambda number: big)
         tracemalloc.start()
         known = KnownChunks(chain)

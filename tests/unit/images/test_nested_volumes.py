@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,6 +13,7 @@ from rescue.images.format import TAG_MANIFEST
 from rescue.images.manifest import Manifest
 from rescue.images.reader import ImageReader
 from rescue.model.volume import Identity, Nested, Volume
+from rescue.records import replace
 from tests.unit.images.disks import small_disk, write_image
 
 _INSIDE = (Nested("vg0/root", 100, Identity("ext4", "filesystem"), 7, "", "Debian", (Nested("", 50, Identity(), 50, "Why."),)),)
@@ -29,7 +29,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _changed(image: Path, inside: tuple[Nested, ...]) -> tuple[Manifest, ImageReader]:
     with ImageReader(image) as reader:
         volume = Volume(1, 0, 4096, Identity("LVM2_member", "raid"), 4096)
-        return msgspec.structs.replace(reader.manifest, volumes=(replace(volume, inside=inside),)), reader
+        return replace(reader.manifest, volumes=(replace(volume, inside=inside),)), reader
 
 
 def test_it_comes_back(image: Path) -> None:

@@ -6,7 +6,6 @@ import io
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from rescue.images.view import ImageView
 from rescue.model.disk import Disk
 from rescue.model.progress import CancelToken
 from rescue.model.source import BytesSource
+from rescue.records import replace
 from rescue.units import KIB, MIB
 from tests.unit.images.disks import CREATED, SmallDisk, small_disk, write_image
 

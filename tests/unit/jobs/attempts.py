@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 import random
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
 import pytest
 
 from rescue.engine.capture import Capture
@@ -24,6 +24,7 @@ from rescue.model.disk import Disk
 from rescue.model.extents import ExtentMap
 from rescue.model.progress import CancelToken, Message
 from rescue.model.source import BytesSource
+from rescue.records import replace
 from rescue.stores.folder import FolderStore
 from rescue.units import KIB, MIB
 from tests.unit.images.disks import CREATED, SmallDisk, small_disk
@@ -68,8 +69,7 @@ class Run(NamedTuple):
     uuid: str
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """How a backup is made. The same again is the same command again."""
 
     folder: Path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from rescue.model.disk import Disk, Protection
 from rescue.model.fitting import FitDisk
 from rescue.model.layout import Layout
 from rescue.model.plan import DeployImage, Plan, Step
+from rescue.records import replace
 from rescue.system.blockfile import FileSource
 from rescue.units import MIB
 from tests.unit.planning.machines import LAPTOP

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from rescue.images.rekey import Changes, key_area_of, rekey_file
 from rescue.images.secrets import NO_SECRETS, Secrets, new_recovery_key
 from rescue.jobs.destination import StoreDestination
 from rescue.model.progress import CancelToken
+from rescue.records import replace
 from rescue.services.library import list_images
 from rescue.stores.folder import FolderStore
 from rescue.units import KIB, MIB

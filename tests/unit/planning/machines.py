@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rescue.model.disk import Disk, Fingerprint
 from rescue.model.layout import Layout, Partition
 from rescue.model.survey import DiskSurvey, ImageSummary
 from rescue.model.volume import Identity, Volume
+from rescue.records import replace
 from rescue.units import GIB, MIB
 
 LAPTOP = Disk("/dev/nvme0n1", 512 * GIB, 512, 4096, "Samsung SSD 980", "S649NX0R", transport="nvme")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from rescue.model.survey import BegunImage, DiskSurvey
 from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.names import default_name, with_suffix
 from rescue.planning.request import BackupRequest
+from rescue.records import replace
 from rescue.units import GIB, MIB
 from tests.unit.planning.machines import LAPTOP, LAPTOP_SURVEY
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 
@@ -16,6 +14,7 @@ from rescue.model.survey import DiskSurvey
 from rescue.model.volume import Volume
 from rescue.planning.clone import plan_clone
 from rescue.planning.request import CloneRequest
+from rescue.records import replace
 from rescue.units import GIB, MIB
 from tests.unit.planning.machines import BLANK_SURVEY, LAPTOP, LAPTOP_SURVEY, sized
 

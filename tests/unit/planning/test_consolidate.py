@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from rescue.errors import UsageError
 from rescue.planning.backup import StoreFacts
 from rescue.planning.consolidate import plan_consolidate
+from rescue.records import replace
 from rescue.units import GIB
 from tests.unit.planning.test_retention import image
 

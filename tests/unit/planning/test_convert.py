@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from rescue.errors import RefusedError, UsageError
@@ -19,6 +17,7 @@ from rescue.planning.fitting import FitChoice, FitSource, needs_fit, plan_fit
 from rescue.planning.operation_text import parse_operation
 from rescue.planning.partition import apply
 from rescue.planning.partition_plan import PartitionRequest, plan_partition
+from rescue.records import replace
 from rescue.units import GIB, MIB, TIB
 from tests.unit.planning.machines import BLANK_SURVEY, LAPTOP, LAPTOP_SURVEY, fingerprint
 from tests.unit.planning.test_fit_cases import ESP, LINUX, OLD, PC

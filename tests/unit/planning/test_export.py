@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from rescue.errors import DamagedError, RefusedError, UsageError
 from rescue.model.plan import ExportImage
 from rescue.planning.export import FileFacts, plan_export
+from rescue.records import replace
 from rescue.units import GIB, TIB
 from tests.unit.planning.machines import IMAGE
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from rescue.engine.counting import Amount
@@ -13,6 +11,7 @@ from rescue.model.disk import Protection
 from rescue.model.plan import ExtractFiles
 from rescue.planning.extract import AlreadyThereError, FolderFacts, amount_words, plan_extract, without_nested
 from rescue.planning.request import ExtractRequest
+from rescue.records import replace
 from rescue.units import GIB, KIB
 from tests.unit.planning.machines import IMAGE, LAPTOP_SURVEY
 

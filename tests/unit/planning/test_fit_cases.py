@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from rescue.errors import RefusedError, UsageError
@@ -14,6 +12,7 @@ from rescue.model.volume import Identity
 from rescue.planning.fit import fit
 from rescue.planning.fit_kinds import is_fixed
 from rescue.planning.fit_share import share
+from rescue.records import replace
 from rescue.units import GIB, MIB, TIB
 
 ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"

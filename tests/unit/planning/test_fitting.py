@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from rescue.errors import RefusedError
@@ -14,6 +12,7 @@ from rescue.model.plan import Plan
 from rescue.model.volume import Identity, Volume
 from rescue.planning.fitting import FitChoice, FitSource, fit_mode, fit_source, may_shrink, needs_fit, plan_fit, wish_options
 from rescue.planning.writable import target_sectors
+from rescue.records import replace
 from rescue.units import GIB, MIB
 from tests.unit.planning.machines import BLANK_SURVEY, LAPTOP, LAPTOP_SURVEY, LAYOUT, VOLUMES, sized
 

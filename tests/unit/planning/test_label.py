@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -17,6 +16,7 @@ from rescue.model.layout import Layout, Partition
 from rescue.model.volume import Identity
 from rescue.planning.fit import fit
 from rescue.planning.label import converted
+from rescue.records import replace
 from rescue.units import GIB, MIB
 from tests.examples import examples
 from tests.unit.devices.recorded import SparseDisk

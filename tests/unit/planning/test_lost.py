@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -19,6 +18,7 @@ from rescue.model.volume import Identity
 from rescue.planning.lost import believed, operations_for, type_of
 from rescue.planning.operation_text import parse_operation
 from rescue.planning.partition import apply
+from rescue.records import replace
 from rescue.units import GIB, MIB
 from tests.examples import examples
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from rescue.errors import RefusedError
@@ -15,6 +13,7 @@ from rescue.model.survey import DiskSurvey
 from rescue.model.volume import Identity, Volume
 from rescue.planning.alike import alike_words
 from rescue.planning.fitting import FitChoice, FitSource, needs_fit, plan_fit
+from rescue.records import replace
 from rescue.units import GIB, MIB
 from tests.unit.planning.machines import BLANK_SURVEY, LAPTOP_SURVEY, fingerprint, sized
 from tests.unit.planning.test_fit_cases import OLD, PC

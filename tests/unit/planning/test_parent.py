@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +10,7 @@ from rescue.errors import RefusedError
 from rescue.model.survey import ChainLink, DiskSurvey, ImageSummary
 from rescue.planning.parent import choose_parent, is_same_disk
 from rescue.planning.request import BackupRequest
+from rescue.records import replace
 from rescue.units import GIB
 from tests.unit.planning.machines import BLANK_SURVEY, IMAGE, LAPTOP_SURVEY, sized
 

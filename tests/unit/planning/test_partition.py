@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -27,6 +26,7 @@ from rescue.model.operation import (
 )
 from rescue.model.source import MemorySink
 from rescue.planning.partition import apply, apply_all, free_extents, partition_of
+from rescue.records import replace
 from rescue.units import GIB, MIB, TIB
 from tests.examples import examples
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -18,6 +17,7 @@ from rescue.model.plan import Plan
 from rescue.model.survey import DiskSurvey
 from rescue.planning.partition_plan import PartitionRequest, layouts_of, plan_partition, plan_repair, plan_undo
 from rescue.planning.partition_size import GROWABLE
+from rescue.records import replace
 from rescue.units import GIB, MIB
 from tests.unit.looks import RecordedLooks
 from tests.unit.planning.machines import LAPTOP_SURVEY, LAYOUT

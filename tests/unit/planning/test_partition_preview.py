@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from rescue.errors import RefusedError, UsageError
@@ -12,6 +10,7 @@ from rescue.model.extents import Extent
 from rescue.model.layout import Layout
 from rescue.planning.partition_plan import PartitionRequest, layouts_of, plan_partition
 from rescue.planning.partition_preview import preview
+from rescue.records import replace
 from rescue.units import GIB
 from tests.unit.planning.machines import LAPTOP_SURVEY
 

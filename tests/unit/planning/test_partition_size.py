@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from rescue.errors import RefusedError
@@ -11,6 +9,7 @@ from rescue.filesystems.btrfs import MANY_DEVICES
 from rescue.model.plan import Plan
 from rescue.model.volume import Identity, Volume
 from rescue.planning.partition_plan import PartitionRequest, plan_partition
+from rescue.records import replace
 from rescue.units import GIB, MIB
 from tests.unit.planning.machines import LAPTOP_SURVEY
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 
@@ -14,6 +12,7 @@ from rescue.model.survey import DiskSurvey
 from rescue.model.volume import Identity, Volume
 from rescue.planning.request import RestoreRequest
 from rescue.planning.restore import plan_restore
+from rescue.records import replace
 from rescue.units import GIB
 from tests.unit.planning.machines import BLANK_SURVEY, IMAGE, LAPTOP, LAPTOP_SURVEY, sized
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import zoneinfo
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from rescue.model.plan import RemoveImages
 from rescue.model.survey import ChainLink, ImageSummary
 from rescue.planning.prune import StoreState, plan_prune
 from rescue.planning.retention import Dated, PruneRequest, Rules, kept_by, made_at
+from rescue.records import replace
 from tests.examples import examples
 from tests.unit.planning.machines import IMAGE
 

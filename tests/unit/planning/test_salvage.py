@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import replace
 
 import pytest
 
@@ -15,6 +14,7 @@ from rescue.planning.backup import StoreFacts, plan_backup
 from rescue.planning.request import BackupRequest, RestoreRequest
 from rescue.planning.restore import plan_restore
 from rescue.planning.salvage import name_of_more, salvage_folder
+from rescue.records import replace
 from rescue.units import GIB, KIB
 from tests.unit.planning.machines import BLANK_SURVEY, IMAGE, LAPTOP_SURVEY
 

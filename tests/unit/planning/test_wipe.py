@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from rescue.devices.sanitize import Sanitizing
@@ -13,6 +11,7 @@ from rescue.model.edit import EraseExtents, ProveErased, SanitizeDisk
 from rescue.model.extents import Extent, ExtentMap
 from rescue.model.survey import DiskSurvey
 from rescue.planning.wipe import WipeRequest, plan_wipe, signature_extents
+from rescue.records import replace
 from rescue.units import GIB, MIB
 from tests.unit.planning.machines import BLANK_SURVEY, LAPTOP, LAPTOP_SURVEY, LAYOUT
 

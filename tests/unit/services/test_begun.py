@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from rescue.images.secrets import Secrets
 from rescue.model.disk import Disk
 from rescue.model.source import BytesSource
 from rescue.model.survey import DiskSurvey
+from rescue.records import replace
 from rescue.services.begun import interrupted
 from rescue.services.library import list_images
 from rescue.stores.folder import FolderStore

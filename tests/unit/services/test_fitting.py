@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from rescue.devices.kernel import Kernel
 from rescue.engine.overlay import MEMORY
 from rescue.errors import RefusedError, UsageError
 from rescue.model.disk import Disk
+from rescue.records import replace
 from rescue.services import fitting
 from tests.unit.planning.machines import BLANK, LAPTOP
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rescue.devices.kernel import Kernel
 from rescue.model.volume import Identity, Volume
+from rescue.records import replace
 from rescue.services.places import filesystem_of, find_places, partition_name
 from rescue.units import GIB
 from tests.unit.cli.recorded import STICK_SURVEY

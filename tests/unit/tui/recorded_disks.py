@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from rescue.model.disk import Disk, Fingerprint, Protection
@@ -10,6 +9,7 @@ from rescue.model.extents import Extent
 from rescue.model.layout import Layout, Partition
 from rescue.model.survey import ChainLink, DiskSurvey, ImageSummary, Place
 from rescue.model.volume import Identity, Volume
+from rescue.records import replace
 from rescue.units import GIB, MIB
 
 LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from rescue.planning.export import FileFacts, plan_export
 from rescue.planning.prune import StoreState, plan_prune
 from rescue.planning.request import BackupRequest
 from rescue.planning.retention import PruneRequest
+from rescue.records import replace
 from rescue.units import GIB, MIB
 from tests.unit.tui.recorded_disks import LOCKED, all_disks, all_images, upon
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -12,6 +11,7 @@ from rescue.model.clone import CloneDisk
 from rescue.model.edit import EraseExtents, SanitizeDisk
 from rescue.model.fitting import FitDisk, FitIds
 from rescue.model.plan import DeployImage, Plan
+from rescue.records import replace
 from rescue.tui.interrupted import fit_of
 from rescue.tui.widgets.choices import Choices
 from rescue.tui.widgets.toggle import Toggle

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rescue.model.layout import Layout, Partition
+from rescue.records import replace
 from rescue.tui.disk_map import map_line, segments, share_cells
 from rescue.tui.widgets.disk_panel import heading, legend
 from rescue.tui.widgets.graph import bar, graph_lines

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from rescue.errors import RescueError
 from rescue.model.fit import DoesNotFitError, FitFacts, Fitted, FitWish, SectorFit
 from rescue.planning.fitting import FitSource
+from rescue.records import replace
 from rescue.tui.fit_state import FitState, answer, proposed_mode
 from rescue.units import GIB, MIB
 from tests.unit.tui.recorded_disks import BLANK, all_disks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 from textual.widgets import Input
@@ -13,6 +12,7 @@ from rescue.model.disk import Protection
 from rescue.model.plan import CaptureDisk
 from rescue.model.progress import Finished
 from rescue.model.survey import DiskSurvey, Place
+from rescue.records import replace
 from rescue.services import RestoreRequest
 from rescue.tui.app import RescueApp
 from rescue.tui.screens.home import HomeScreen

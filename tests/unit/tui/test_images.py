@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from textual.widgets import Input
 
 from rescue.images.secrets import Secrets
+from rescue.records import replace
 from rescue.tui.timeline import Timeline, chain_words, dependences, health_of
 from rescue.tui.widgets.timeline import RowList
 from tests.unit.tui.person import Person, at

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from textual.widgets import Input
 
 from rescue.model.disk import Protection
@@ -11,6 +9,7 @@ from rescue.model.edit import FormatVolume, PutTableBack, ResizeVolume, SetTable
 from rescue.model.plan import Plan
 from rescue.model.progress import Finished
 from rescue.planning.partition_plan import PartitionRequest
+from rescue.records import replace
 from rescue.tui.widgets.button import PushButton
 from rescue.tui.widgets.choices import Choices
 from tests.unit.tui.person import at

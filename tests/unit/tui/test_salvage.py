@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rescue.errors import CredentialError
 from rescue.model.plan import CaptureDisk, DeployImage, MendImage
 from rescue.model.survey import ImageSummary
+from rescue.records import replace
 from rescue.tui.widgets.toggle import Toggle
 from tests.unit.tui.person import at
 from tests.unit.tui.recorded import Clock, RecordedMachine

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from textual.widgets import Input
 
 from rescue.model.survey import DiskSurvey
 from rescue.model.volume import Identity
+from rescue.records import replace
 from rescue.services import BackupRequest
 from rescue.tui.inner import encrypted, inner_of, is_closed
 from rescue.tui.screens.unlock import BACK_UP, unlock_choices

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from rescue.model.progress import Finished, Message
+from rescue.records import replace
 from rescue.tui.widgets.file_list import FileList
 from tests.unit.tui.person import Person
 from tests.unit.tui.recorded import RecordedMachine

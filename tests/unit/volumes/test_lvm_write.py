@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from rescue.errors import FormatError, UnsupportedError
 from rescue.model.source import BytesSource
+from rescue.records import replace
 from rescue.units import KIB, MIB
 from rescue.volumes.lvm_group import Place, parse_group
 from rescue.volumes.lvm_label import read_physical_volume
