@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import crc32c as library
+from collections.abc import Callable
+from functools import cache
 
 _ONES = 0xFFFFFFFF
 
+Bytes = bytes | bytearray | memoryview
 
-def crc32c_update(register: int, data: bytes | bytearray | memoryview) -> int:
+
+@cache
+def _library() -> Callable[[Bytes, int], int]:
+    # Not at the start: it looks for its own version among all packages, and most commands compute no sum.
+    from crc32c import crc32c
+
+    return crc32c
+
+
+def crc32c_update(register: int, data: Bytes) -> int:
     """Run ``data`` through the register: no inversion before or after, as ext4 keeps its sums."""
-    return library.crc32c(data, register ^ _ONES) ^ _ONES
+    return _library()(data, register ^ _ONES) ^ _ONES
 
 
-def crc32c(data: bytes | bytearray | memoryview) -> int:
+def crc32c(data: Bytes) -> int:
     """The standard sum: all ones before, inverted after. ``crc32c(b"123456789") == 0xE3069283``."""
-    return library.crc32c(data)
+    return _library()(data, 0)

@@ -9,23 +9,22 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 import msgspec
 
-from rescue.filesystems.files.tree import Entry
-from rescue.images.secrets import Secrets
-from rescue.model.fit import FitFacts
-from rescue.model.lost import Lost
-from rescue.model.plan import Plan
-from rescue.model.progress import CancelToken, Event, Finished
-from rescue.model.survey import DiskSurvey, ImageSummary, Place
-from rescue.model.volume import Volume
-from rescue.planning.partition_draft import Looks
-from rescue.planning.partition_plan import PartitionRequest
-from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
-from rescue.planning.retention import PruneRequest
-from rescue.planning.wipe import WipeRequest
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what is only named here: a command loads little more than what it uses
+    from rescue.filesystems.files.tree import Entry
     from rescue.images.keyslots import SlotKind
     from rescue.images.rekey import Changes
+    from rescue.images.secrets import Secrets
+    from rescue.model.fit import FitFacts
+    from rescue.model.lost import Lost
+    from rescue.model.plan import Plan
+    from rescue.model.progress import CancelToken, Event, Finished
+    from rescue.model.survey import DiskSurvey, ImageSummary, Place
+    from rescue.model.volume import Volume
+    from rescue.planning.partition_draft import Looks
+    from rescue.planning.partition_plan import PartitionRequest
+    from rescue.planning.request import BackupRequest, CloneRequest, ExtractRequest, RestoreRequest
+    from rescue.planning.retention import PruneRequest
+    from rescue.planning.wipe import WipeRequest
 
 
 class Listing(msgspec.Struct, frozen=True):
