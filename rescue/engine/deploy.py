@@ -70,6 +70,7 @@ class Deployment:
         self._tail_place = tail_of(self._layout)
         self._tail = MemorySink(self._tail_place.length)
         self._same = ExtentMap()  # what was on the target already, compared by hash
+        self._written = 0
         try:
             self._clear = self._image.clear
         except BaseException:
@@ -94,6 +95,11 @@ class Deployment:
     def same_bytes(self) -> int:
         """How much of the data was on the target already."""
         return self._same.total
+
+    @property
+    def written_bytes(self) -> int:
+        """How much of the data was written."""
+        return self._written
 
     def write_data(
         self, token: CancelToken, progress: Callable[[int, int], None], delta: bool | None = None, *, proof: bool = True
@@ -151,7 +157,7 @@ class Deployment:
         for _ in range(workers):
             decoders.put(FrameDecoder())
         done = 0
-        written = 0
+        self._written = 0
         synced = 0
 
         def load() -> Iterator[tuple[FrameUse, Stored | None] | Row]:
@@ -193,7 +199,7 @@ class Deployment:
                 decoders.put(decoder)
 
         def write(item: _Decoded | Row) -> None:
-            nonlocal done, written, synced
+            nonlocal done, synced
             token.check()
             if isinstance(item, Row):
                 if item.kind == RowKind.ZERO:
@@ -205,14 +211,14 @@ class Deployment:
                 first = run[0]
                 length = run[-1].end - first.start
                 self._write(item.buffer[first.in_frame : first.in_frame + length], first.start)
-                written += length
+                self._written += length
             buffers.give_back(item.buffer)
             for chunk in item.lost:
                 self._lose(chunk.start, chunk.end)
             done += sum(chunk.length for chunk in item.use.chunks)
-            if written - synced >= SYNC_EVERY:
+            if self._written - synced >= SYNC_EVERY:
                 self._sink.flush()
-                synced = written
+                synced = self._written
             progress(done, total)
 
         progress(0, total)

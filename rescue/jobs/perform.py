@@ -138,7 +138,8 @@ class EngineSteps:
             case DeployImage():
                 deployment = self._open(step.image, step.target)
                 deployment.write_data(token, reporter.progress, step.delta, proof=self._reads_back)
-                return {"image": step.image, "target": step.target, "same_bytes": deployment.same_bytes}
+                written = {"written_bytes": deployment.written_bytes, "same_bytes": deployment.same_bytes}
+                return {"image": step.image, "target": step.target, **written}
             case WriteTable():
                 self._open(step.image, step.target).write_head()
                 return {} if self._reads_back else self._losses(step.target)

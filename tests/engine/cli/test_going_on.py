@@ -141,6 +141,7 @@ def test_a_restore_goes_on_with_the_rest(rescue: Rescue, image: Path, tmp_path: 
     again = rescue.ok("restore", image, target, "--yes", "--json")
     facts = json.loads(again.out)["facts"]
     assert facts["same_bytes"] >= DATA_SIZE // 3
+    assert DATA_SIZE <= facts["written_bytes"] + facts["same_bytes"] <= facts["read_back_bytes"]
     assert facts["read_back"] is True
     assert digest(target) == content(image)
 
