@@ -66,6 +66,8 @@ class CaptureResult(msgspec.Struct, frozen=True):
 # What the kernel has in memory is read and hashed in pieces of this many bytes, so that they are still in the processor's cache.
 _HOT: Final = 1 * MIB
 _LOOKS: Final = 32  # at each volume, to see whether it is in memory
+# Packed frames that may wait for one before them: beside many that are known one that is new takes long.
+_WAITING: Final = 12
 
 
 class _ChangedError(Exception):
@@ -214,7 +216,7 @@ class Capture:
             advance(packed.stretch)
 
         left = (stretch for stretch in stretches() if stretch.start >= writer.disk_position)
-        run_ordered(left, self._pack, consume, workers=self._workers, window=2 * self._workers)
+        run_ordered(left, self._pack, consume, workers=self._workers, window=2 * self._workers + _WAITING)
         used = sum(volume.used_bytes for volume, _ in self._volumes)
         made = datetime.datetime.fromtimestamp(start.header.created, datetime.UTC)
         known = self._known
