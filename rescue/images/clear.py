@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-import msgspec
-
 from rescue.errors import UnsupportedError
 from rescue.model.source import Source, check_range
+from rescue.records import Concealed
 from rescue.system.dmcrypt import Encryption, SectorCipher, is_known
 from rescue.units import align_down, align_up
 
@@ -16,7 +15,7 @@ MAX_CLEAR: Final = 128
 _SECTORS: Final = (512, 1024, 2048, 4096)
 
 
-class ClearContent(msgspec.Struct, frozen=True):
+class ClearContent(Concealed, frozen=True):
     """The bytes ``[start, end)`` of the disk are the content of the LUKS volume ``uuid``, and clear in the image.
 
     On the disk they are encrypted by ``cipher`` in ``mode`` with ``key`` (hex), in sectors of ``sector_size`` bytes, of which the

@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from rescue.errors import DamagedError
+from rescue.records import Concealed
 
 KEY_SIZE: Final = 32
 NONCE_SIZE: Final = 12
@@ -54,7 +55,7 @@ class Place(msgspec.Struct, frozen=True):
     number: int = 0
 
 
-class ImageKeys(msgspec.Struct, frozen=True):
+class ImageKeys(Concealed, frozen=True):
     """The secret of one image: three independent random keys. Does not show them when printed."""
 
     frame_key: bytes
@@ -65,9 +66,6 @@ class ImageKeys(msgspec.Struct, frozen=True):
         """Raise ValueError unless each key has 32 bytes."""
         if not len(self.frame_key) == len(self.meta_key) == len(self.hash_key) == KEY_SIZE:
             raise ValueError("a key of an image has 32 bytes")
-
-    def __repr__(self) -> str:
-        return "ImageKeys(…)"
 
     @staticmethod
     def new(random: Callable[[int], bytes] = os.urandom) -> ImageKeys:

@@ -12,6 +12,7 @@ import msgspec
 from blake3 import blake3
 
 from rescue.errors import CredentialError, UsageError
+from rescue.records import Concealed
 from rescue.units import KIB, MIB
 
 MAX_PASSPHRASE: Final = 1 * KIB  # bytes of UTF-8
@@ -27,7 +28,7 @@ _RECOVERY_LETTERS: Final = (_RECOVERY_RANDOM + _RECOVERY_CHECK) * 8 // 5
 _GROUP: Final = 4
 
 
-class Secrets(msgspec.Struct, frozen=True):
+class Secrets(Concealed, frozen=True):
     """What a person gave; any of them opens an image. Does not show it when printed.
 
     ``key_file`` is what :func:`hash_key_file` makes of the file, 32 bytes. ``volume_keys`` open no image but the encrypted
@@ -40,9 +41,6 @@ class Secrets(msgspec.Struct, frozen=True):
     recovery: str | None = None
     volume_keys: dict[str, bytes] = msgspec.field(default_factory=dict)
     derived: dict[str, bytes] = msgspec.field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        return "Secrets(…)"
 
     def __bool__(self) -> bool:
         return not (self.passphrase is None and self.key_file is None and self.recovery is None)

@@ -6,16 +6,16 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 from rescue.errors import UnsupportedError
+from rescue.records import Concealed
 
 UNIT: Final = 512  # in which initialisation vectors count sectors
 _KEY_SIZES: Final = {"xts": (32, 64), "cbc": (16, 24, 32)}
 
 
-class Encryption(msgspec.Struct, frozen=True):
+class Encryption(Concealed, frozen=True):
     """How a volume is encrypted: by ``cipher`` in ``mode``, in sectors of ``sector_size`` bytes.
 
     ``first`` is the number of its first sector, in units of 512 bytes. Does not show its key when it is printed.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
 from rescue.errors import DamagedError
 from rescue.images.crypto import (
@@ -128,7 +129,7 @@ def test_a_child_shares_only_the_hash_key() -> None:
 
 def test_nothing_prints_a_key() -> None:
     keys = ImageKeys(b"A" * 32, b"B" * 32, b"C" * 32)
-    for shown in (repr(keys), str(keys), f"{keys}", repr(sealer(key=b"A" * 32))):
+    for shown in (repr(keys), str(keys), f"{keys}", pretty_repr(keys), repr(sealer(key=b"A" * 32))):
         assert not any(letter * 4 in shown for letter in "ABC")
         assert "41" not in shown
 

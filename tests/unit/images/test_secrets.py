@@ -8,6 +8,7 @@ import pytest
 from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
 from rescue.errors import CredentialError, UsageError
 from rescue.images.secrets import NO_SECRETS, Secrets, hash_key_file, new_recovery_key, passphrase_bytes, recovery_bytes
@@ -80,6 +81,7 @@ def test_secrets_do_not_show_themselves() -> None:
     assert "hunter2" not in f"{secrets} {secrets!r}"
     assert "kkk" not in repr(secrets)
     assert TEXT not in repr(secrets)
+    assert pretty_repr(secrets) == "Secrets()"
 
 
 def test_truth() -> None:
