@@ -32,6 +32,11 @@ class Disk(msgspec.Struct, frozen=True):
         return self.path if self.is_file or not self.model else f"{self.path} ({self.model})"
 
     @property
+    def is_flash(self) -> bool:
+        """Whether it is a medium that keeps spare blocks which nobody can address."""
+        return not self.rotational and not self.is_file
+
+    @property
     def who(self) -> str:
         """What tells this disk from others wherever it is plugged in, as words: model, serial number or file name, size."""
         name = self.path.rstrip("/").rsplit("/", 1)[-1]

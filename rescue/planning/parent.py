@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from rescue.errors import RefusedError
+from rescue.errors import CredentialError, RefusedError
 from rescue.model.disk import Disk
 from rescue.model.layout import Layout
 from rescue.model.plan import ImageKind
@@ -39,7 +39,7 @@ def is_same_disk(image: ImageSummary, survey: DiskSurvey) -> bool:
 def choose_parent(
     survey: DiskSurvey, images: Sequence[ImageSummary], request: BackupRequest, folder: str
 ) -> tuple[ImageKind, ImageSummary | None]:
-    """The kind of the new image, and what it is made upon (None for a full one). Raises RefusedError.
+    """The kind of the new image, and what it is made upon (None for a full one). Raises RefusedError, CredentialError.
 
     Unless asked otherwise: incremental upon the newest whole image of this disk in the store; full when there is none. Nothing
     is made upon what was found damaged.
@@ -64,6 +64,9 @@ def choose_parent(
     if newest is not None:
         return request.kind or "incremental", newest
     if request.kind or request.parent:
+        locked = next((image for image in images if image.locked), None)
+        if locked is not None and request.encrypt:
+            raise _locked(locked, f", and {folder} holds no other of this disk to build upon")
         raise RefusedError(
             f"{folder} holds no whole image of {survey.disk.title} that a new one could be made upon.",
             "Make a full backup first.",
@@ -80,6 +83,13 @@ def failed_of(image: ImageSummary, images: Sequence[ImageSummary]) -> str:
     return next((one.name for one in images if one.uuid in needed and one.has_failed and not one.bad_bytes), "")
 
 
+def _locked(image: ImageSummary, more: str = "") -> CredentialError:
+    return CredentialError(
+        f"{plain(image.name)} cannot be opened with this passphrase or key{more}.",
+        "Give the passphrase or key of the image that the new one is to be made upon; or make a full backup (--kind full).",
+    )
+
+
 def _named(survey: DiskSurvey, images: Sequence[ImageSummary], request: BackupRequest, folder: str) -> ImageSummary:
     path = os.path.abspath(request.parent)
     found = next((image for image in images if image.path == path or image.name == request.parent), None)
@@ -87,6 +97,8 @@ def _named(survey: DiskSurvey, images: Sequence[ImageSummary], request: BackupRe
         raise RefusedError(
             f"{request.parent} is not an image in {folder}.", "The images of a chain have to be in one folder: name one of those."
         )
+    if found.locked and request.encrypt:
+        raise _locked(found)
     if found.problem:
         raise RefusedError(f"{plain(found.name)} cannot be made the base of an image. {found.problem}")
     if failed := failed_of(found, images):

@@ -64,7 +64,7 @@ def plan_wipe(target: DiskSurvey, request: WipeRequest, sanitizing: Sanitizing |
             extents = (Extent(0, disk.size),)
             steps = [EraseExtents(title=f"Write zeros over {disk.path}", target=disk.path, extents=extents)]
             sentences = [f"Write zeros over all {human_size(disk.size)} of {who}."]
-            if not disk.rotational and not disk.is_file:
+            if disk.is_flash:
                 warnings.append(
                     "Flash keeps spare blocks that cannot be addressed; what was in them stays. A disk that can erase itself"
                     " (sanitize) erases those too."

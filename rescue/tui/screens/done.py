@@ -76,6 +76,12 @@ def next_words(plan: Plan) -> str:
     kept = any(isinstance(step, EraseExtents) and len(step.extents) > 1 for step in plan.steps)
     if kept:
         return "“Partitions” makes a partition table on the disk. Do not give it away: what files held can be got back."
+    zeros = any(isinstance(step, EraseExtents) for step in plan.steps)
+    if zeros and plan.target is not None and plan.target.is_flash:
+        return (
+            "The disk can be used anew: “Partitions” makes a partition table on it. No program gets back what files held, but"
+            " flash keeps spare blocks that zeros do not reach: think of that before you give it away."
+        )
     return "The disk can be given away, or used anew: “Partitions” makes a partition table on it."
 
 

@@ -47,7 +47,7 @@ def wipe_choices(disk: Disk, sanitize: Plan | RescueError | None) -> list[Choice
         ),
     )
     spare = "Flash keeps spare blocks that cannot be addressed: what is in them stays."
-    flash = () if disk.rotational or disk.is_file else (spare,)
+    flash = (spare,) if disk.is_flash else ()
     zeros = _entry(
         "zeros",
         "Zeros: everything is overwritten",

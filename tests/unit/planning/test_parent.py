@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rescue.errors import RefusedError
+from rescue.errors import CredentialError, RefusedError
 from rescue.model.survey import ChainLink, DiskSurvey, ImageSummary
 from rescue.planning.parent import choose_parent, is_same_disk
 from rescue.planning.request import BackupRequest
@@ -74,6 +74,37 @@ def test_a_named_parent_that_cannot_be(named: ImageSummary, words: str) -> None:
         choose_parent(LAPTOP_SURVEY, [named], BackupRequest(parent=f"{FOLDER}/x.rimg"), FOLDER)
     assert caught.value.exit_code == 3
     assert caught.value.hint or named.problem
+
+
+_LOCKED = replace(
+    IMAGE, name="x.rimg", path=f"{FOLDER}/x.rimg", disk=None, layout=None, encrypted=True, locked=True, problem="No.",
+    problem_exit_code=5,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        BackupRequest(encrypt=True, kind="incremental"),
+        BackupRequest(encrypt=True, kind="differential", salvage=True),
+        BackupRequest(encrypt=True, parent="auto"),
+        BackupRequest(encrypt=True, parent="x.rimg"),
+    ],
+)
+def test_a_wrong_passphrase_is_told_as_one(request_: BackupRequest) -> None:
+    with pytest.raises(CredentialError, match=r"x\.rimg cannot be opened with this passphrase or key") as caught:
+        choose_parent(LAPTOP_SURVEY, [_LOCKED], request_, FOLDER)
+    assert caught.value.exit_code == 5
+    assert "--kind full" in caught.value.hint
+
+
+def test_a_locked_image_is_nothing_to_build_on_without_encryption() -> None:
+    for parent, words in (("auto", "no whole image"), ("x.rimg", "cannot be made the base")):
+        with pytest.raises(RefusedError, match=words):
+            choose_parent(LAPTOP_SURVEY, [_LOCKED], BackupRequest(parent=parent), FOLDER)
+    opened = replace(IMAGE, name="y.rimg", path=f"{FOLDER}/y.rimg", encrypted=True)
+    request = BackupRequest(encrypt=True, kind="incremental")
+    assert choose_parent(LAPTOP_SURVEY, [_LOCKED, opened], request, FOLDER) == ("incremental", opened)
 
 
 def _link(of: ImageSummary) -> ChainLink:
