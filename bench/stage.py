@@ -19,7 +19,7 @@ from bench.disk import DISK, BenchDisk
 from bench.limits import data_ranges
 from bench.turns import Sample
 from rescue.engine.reading import read_extents
-from rescue.engine.regions import FRAME_SIZE, Stretch
+from rescue.engine.regions import Stretch
 from rescue.system.blockfile import FileSource
 from rescue.units import MIB
 
@@ -102,11 +102,12 @@ def read_and_hash(path: Path, stretches: list[Stretch]) -> Sample:
     workers = os.cpu_count() or 1
 
     def work(share: list[Stretch]) -> None:
-        buffer = memoryview(bytearray(FRAME_SIZE))
+        buffer = memoryview(bytearray(MIB))
         with FileSource(path) as source:
-            for stretch in share:
-                read_extents(source, stretch.start, stretch.end, stretch.extents, buffer)
-                blake3(buffer[: stretch.end - stretch.start]).digest()
+            for part in (part for stretch in share for part in stretch.parts(MIB)):
+                # Hashed while it is still in the processor's cache, as a backup does.
+                read_extents(source, part.start, part.end, part.extents, buffer)
+                blake3(buffer[: part.end - part.start]).digest()
 
     with ThreadPoolExecutor(workers) as pool:
         began = perf_counter()
