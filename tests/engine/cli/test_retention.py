@@ -282,9 +282,8 @@ def test_damage_names_all_that_depend_on_it(rescue: Rescue, store: Path) -> None
     assert not list(store.glob("new*"))
 
 
-def test_without_the_passphrase(rescue: Rescue, history: tuple[str, Path], store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if history[0] != "encrypted":
-        pytest.skip("plain images have none")
+@pytest.mark.parametrize("history", ["encrypted"], indirect=True)
+def test_without_the_passphrase(rescue: Rescue, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for secret in (None, "wrong"):
         if secret:
             monkeypatch.setenv("RESCUE_PASSPHRASE", secret)
