@@ -73,11 +73,10 @@ def next_words(plan: Plan) -> str:
         return "Both disks can stay in this computer: each has identifiers of its own."
     if plan.kind != "wipe":
         return _NEXT.get(plan.kind, "")
-    kept = any(isinstance(step, EraseExtents) and len(step.extents) > 1 for step in plan.steps)
-    if kept:
+    erased = next((step for step in plan.steps if isinstance(step, EraseExtents)), None)
+    if erased is not None and len(erased.extents) > 1:
         return "“Partitions” makes a partition table on the disk. Do not give it away: what files held can be got back."
-    zeros = any(isinstance(step, EraseExtents) for step in plan.steps)
-    if zeros and plan.target is not None and plan.target.is_flash:
+    if erased is not None and plan.target is not None and plan.target.is_flash:
         return (
             "The disk can be used anew: “Partitions” makes a partition table on it. No program gets back what files held, but"
             " flash keeps spare blocks that zeros do not reach: think of that before you give it away."
